@@ -1,0 +1,123 @@
+//! The node itself: sign-in, version and ports, health, metrics.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use metrics::gauge;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth;
+use super::extract::Body;
+use super::{Api, Result};
+use crate::access::Principal;
+use crate::net::clock;
+use crate::telemetry::metrics as names;
+use crate::telemetry::process::Process;
+
+/// Name and password.
+#[derive(Deserialize)]
+pub(super) struct SignIn {
+    username: String,
+    password: String,
+}
+
+pub(super) async fn login(
+    State(api): State<Api>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Body(sign_in): Body<SignIn>,
+) -> Result<Json<Value>> {
+    let caller = auth::caller(&api, peer, &headers, None);
+    let login = api
+        .guard
+        .lock()
+        .login(&sign_in.username, &sign_in.password, &caller, rand::random(), clock::now())
+        .map_err(auth::deny)?;
+    Ok(Json(json!({
+        "token": login.token,
+        "expires_in": login.expires_in.as_secs(),
+        "user": login.principal.user,
+        "role": login.principal.role,
+    })))
+}
+
+pub(super) async fn logout(State(api): State<Api>, headers: HeaderMap) -> StatusCode {
+    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = token.and_then(|value| value.split_once(' ')).map(|(_, token)| token.trim());
+    if let Some(token) = token {
+        api.guard.lock().logout(token);
+    }
+    StatusCode::NO_CONTENT
+}
+
+pub(super) async fn me(Extension(principal): Extension<Principal>) -> Json<Value> {
+    Json(json!({ "user": principal.user, "role": principal.role }))
+}
+
+pub(super) async fn node(State(api): State<Api>) -> Json<Value> {
+    let info = &api.info;
+    let (webrtc_udp, webrtc_tcp) = api.node.webrtc_addresses();
+    let (registrations, calls) = api.node.load().await;
+    let totals = api.node.index().totals();
+    Json(json!({
+        "node": info.node,
+        "version": env!("CARGO_PKG_VERSION"),
+        "platform": { "id": info.platform.0, "domain": info.platform.1 },
+        "listen": {
+            "sip_udp": first(&info.sip_udp),
+            "sip_tcp": first(&info.sip_tcp),
+            "sip_tls": first(&info.sip_tls),
+            "http": info.http.to_string(),
+            "webrtc_udp": webrtc_udp.map(|address| address.to_string()),
+            "webrtc_tcp": webrtc_tcp.map(|address| address.to_string()),
+        },
+        "load": {
+            "devices": totals.devices,
+            "devices_online": totals.devices_online,
+            "channels": totals.channels,
+            "channels_online": totals.channels_online,
+            "registrations": registrations,
+            "calls": calls,
+            "streams": api.node.streams().len(),
+            "viewers": api.node.hub().viewers(),
+        },
+        "now": clock::unix().to_rfc3339(info.offset),
+    }))
+}
+
+/// Listeners with several addresses show the first; all are in the log.
+fn first(addresses: &[SocketAddr]) -> Option<String> {
+    addresses.first().map(SocketAddr::to_string)
+}
+
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    let totals = api.node.index().totals();
+    let (registrations, _) = api.node.load().await;
+    gauge!(names::DEVICES, "state" => "online").set(totals.devices_online as f64);
+    gauge!(names::DEVICES, "state" => "offline").set((totals.devices - totals.devices_online) as f64);
+    gauge!(names::CHANNELS, "state" => "online").set(totals.channels_online as f64);
+    gauge!(names::CHANNELS, "state" => "offline").set((totals.channels - totals.channels_online) as f64);
+    gauge!(names::REGISTRATIONS).set(registrations as f64);
+    let streams = api.node.streams();
+    for state in ["inviting", "waiting", "running"] {
+        let count = streams.iter().filter(|report| report.state == state).count();
+        gauge!(names::CALLS, "kind" => "live", "state" => state).set(count as f64);
+    }
+    let mut text = api.metrics.render();
+    Process::read().render(&mut text);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn readyz(State(api): State<Api>) -> Response {
+    let report = api.health.report();
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report)).into_response()
+}

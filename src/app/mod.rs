@@ -1,0 +1,213 @@
+//! Everything put together: start in the right order, shutdown in the reverse one.
+
+pub mod demo;
+pub mod signals;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::Context;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::access::Guard;
+use crate::api::{self, Api};
+use crate::config::{self, Config, Secret};
+use crate::console;
+use crate::device::DateHeader;
+use crate::egress::webrtc;
+use crate::net::ports::Ports;
+use crate::net::{bind, http, sip, tls};
+use crate::node::{Node, Parts, StreamSettings, shard};
+use crate::registry::Index;
+use crate::telemetry::{Health, Metrics};
+use crate::{call, device, store};
+
+/// Signalling shards: more than one for each two cores brings nothing, media needs the rest.
+const CORES_PER_SHARD: usize = 2;
+
+/// Runs the gateway until SIGINT or SIGTERM, then drains it.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let gateway = Gateway::start(config).await?;
+    info!(console = %format!("{}://{}/", gateway.scheme(), gateway.http()), "gbgate {} is ready", env!("CARGO_PKG_VERSION"));
+    signals::stop().await;
+    info!("shutting down");
+    gateway.shut_down().await;
+    Ok(())
+}
+
+/// A running gateway.
+pub struct Gateway {
+    node: Node,
+    bound: sip::Bound,
+    http: SocketAddr,
+    tls: bool,
+    stop: CancellationToken,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Opens the registry, binds all listeners, and starts. If anything fails nothing is left running.
+    pub async fn start(config: Config) -> anyhow::Result<Gateway> {
+        let metrics = Metrics::install()?;
+        let health = Health::default();
+        let stop = CancellationToken::new();
+
+        let store = store::open(&config.registry.url.to_string())?;
+        let mut index = Index::new();
+        let loaded = store.load(&mut |write| {
+            index.apply(&write);
+        })?;
+        health.set("registry", Ok(()));
+        if loaded.records > 0 {
+            let totals = index.totals();
+            info!(devices = totals.devices, channels = totals.channels, "registry loaded");
+        }
+
+        let tls_config = match &config.sip.tls {
+            Some(tls) => Some(tls::server_config(&tls.files, &[]).map_err(first_bad_file)?),
+            None => None,
+        };
+        let listen = sip::Listen {
+            udp: config.sip.udp.clone(),
+            tcp: config.sip.tcp.clone(),
+            tls: config.sip.tls.iter().flat_map(|tls| tls.listen.clone()).collect(),
+            tls_config,
+        };
+        let sip::Edge { inbox, outlet, bound } = sip::listen(&listen, sip::Limits::default(), &stop)?;
+        health.set("sip", Ok(()));
+        let hub = webrtc::Hub::bind(webrtc_config(&config)).await?;
+        health.set("media", Ok(()));
+
+        let http_tls = match &config.http.tls {
+            Some(tls) => Some(tls::server_config(&tls.files, &[b"http/1.1"]).map_err(first_bad_file)?),
+            None => None,
+        };
+        let mut listeners = Vec::new();
+        for address in &config.http.listen {
+            listeners.push(bind::tcp(*address, "http.listen")?);
+        }
+        let http = listeners.first().map(|(_, address)| *address).context("http.listen is empty")?;
+        let (webrtc_udp, webrtc_tcp) = (hub.udp_addr(), hub.tcp_addr());
+        info!(sip_udp = ?bound.udp, sip_tcp = ?bound.tcp, sip_tls = ?bound.tls, ?webrtc_udp, ?webrtc_tcp, %http, "listening");
+
+        let shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(CORES_PER_SHARD));
+        let node = Node::start(Parts {
+            shard: shard_settings(&config),
+            stream: StreamSettings {
+                no_rtp_timeout: config.media.no_rtp_timeout,
+                advertise: config.media.advertise.clone(),
+                dscp: config.media.dscp,
+            },
+            shards: shards.min(usize::from(MAX_SHARDS)) as u16,
+            store,
+            index,
+            inbound: inbox,
+            outlet,
+            ports: Ports::new(config.media.ports, config.media.quarantine),
+            hub,
+        });
+        let api = Api {
+            node: node.clone(),
+            info: Arc::new(api::Info {
+                node: config.cluster.node.clone().unwrap_or_else(|| config.platform.name.clone()),
+                platform: (config.platform.id.to_string(), config.platform.domain.clone()),
+                offset: config.platform.time_zone,
+                media_transport: config.media.default_transport,
+                sip_udp: bound.udp.clone(),
+                sip_tcp: bound.tcp.clone(),
+                sip_tls: bound.tls.clone(),
+                http,
+                cors_origins: config.http.cors_origins.clone(),
+            }),
+            guard: Arc::new(Mutex::new(Guard::new(
+                config.access.bootstrap_admin_password.as_ref().map(Secret::reveal),
+            ))),
+            metrics,
+            health,
+            stop: stop.clone(),
+        };
+        let router = api::router(api, console::router());
+        let tls = http_tls.is_some();
+        let servers = listeners
+            .into_iter()
+            .map(|(listener, _)| {
+                let limits = http::Limits::default();
+                tokio::spawn(http::serve(listener, http_tls.clone(), router.clone(), limits, stop.clone()))
+            })
+            .collect();
+        Ok(Gateway { node, bound, http, tls, stop, servers })
+    }
+
+    /// The first address of SIP over UDP.
+    pub fn sip_udp(&self) -> Option<SocketAddr> {
+        self.bound.udp.first().copied()
+    }
+
+    /// The first address of the console and the API.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
+    /// Ends all calls with BYE, keeps what is to be kept, closes all sockets. Takes some seconds at most.
+    pub async fn shut_down(self) {
+        self.node.drain().await;
+        self.stop.cancel();
+        for server in self.servers {
+            // It ends by itself within its own limit.
+            let _ = server.await;
+        }
+        info!("ended");
+    }
+}
+
+/// Shards are numbered by 16 bits, and share 9,999 SSRC serials.
+const MAX_SHARDS: u16 = 64;
+
+fn first_bad_file(files: Vec<tls::BadFile>) -> anyhow::Error {
+    files.into_iter().next().map_or_else(|| anyhow::anyhow!("TLS cannot be set up"), anyhow::Error::from)
+}
+
+fn shard_settings(config: &Config) -> shard::Settings {
+    let (platform, domain) = (config.platform.id, config.platform.domain.clone());
+    shard::Settings {
+        device: device::Settings {
+            platform,
+            domain: domain.clone(),
+            password: config.sip.password.as_ref().map(|secret| secret.reveal().to_owned()),
+            keepalive: config.sip.keepalive.interval,
+            misses: config.sip.keepalive.misses,
+            expires_min: config.sip.expires.min,
+            expires_max: config.sip.expires.max,
+            date_header: match config.sip.date_header {
+                config::DateHeader::Gb => DateHeader::Gb,
+                config::DateHeader::Rfc1123 => DateHeader::Rfc1123,
+                config::DateHeader::Off => DateHeader::Off,
+            },
+            offset: config.platform.time_zone,
+        },
+        call: call::Settings {
+            platform,
+            domain,
+            play_timeout: config.media.play_timeout,
+            no_reader_timeout: config.media.no_reader_timeout,
+        },
+        media_transport: config.media.default_transport,
+    }
+}
+
+fn webrtc_config(config: &Config) -> webrtc::Config {
+    let advertise: Vec<IpAddr> = config.webrtc.advertise.iter().map(|rule| rule.address).collect();
+    webrtc::Config {
+        udp: config.webrtc.udp.first().copied(),
+        tcp: config.webrtc.tcp.first().copied(),
+        advertise,
+        ..webrtc::Config::default()
+    }
+}

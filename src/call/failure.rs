@@ -1,0 +1,134 @@
+//! Why a picture did not come, in words that a person can act on.
+//!
+//! Every failure has a stable `code` for programs, the `step` of the road at which it stopped,
+//! a `detail` with the figures of this one case, and a `hint` that says what to check.
+
+use std::fmt;
+
+/// The kinds of failure of a media session. The codes are part of the public contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No such device or channel.
+    NotFound,
+    /// The device is known but not reachable now.
+    DeviceOffline,
+    /// The device answered the INVITE with this final status code of 300 or more.
+    InviteRefused(u16),
+    /// No final answer to the INVITE in time.
+    InviteTimeout,
+    /// The INVITE was answered with 200, yet no RTP arrived.
+    NoRtp,
+    /// RTP arrived, yet no picture that can be decoded came out of it.
+    NoKeyFrame,
+    /// This node had no port or no memory for one more stream.
+    NoCapacity,
+    /// The session ended while it was being waited for.
+    Ended,
+}
+
+/// A failed request for a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure.
+    pub reason: Reason,
+    /// The figures of this case, in one sentence.
+    pub detail: String,
+}
+
+impl Failure {
+    pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Failure {
+        Failure { reason, detail: detail.into() }
+    }
+
+    /// No such device or channel.
+    pub fn not_found(detail: impl Into<String>) -> Failure {
+        Failure::new(Reason::NotFound, detail)
+    }
+
+    /// The device cannot be reached now.
+    pub fn offline(detail: impl Into<String>) -> Failure {
+        Failure::new(Reason::DeviceOffline, detail)
+    }
+
+    /// The session ended while somebody waited for it.
+    pub fn ended(detail: impl Into<String>) -> Failure {
+        Failure::new(Reason::Ended, detail)
+    }
+
+    /// The stable code, as in problem documents and in the label of `invite_failures_total`.
+    pub fn code(&self) -> &'static str {
+        match self.reason {
+            Reason::NotFound => "not_found",
+            Reason::DeviceOffline => "device_offline",
+            Reason::InviteRefused(_) => "invite_refused",
+            Reason::InviteTimeout => "invite_timeout",
+            Reason::NoRtp => "no_rtp",
+            Reason::NoKeyFrame => "no_key_frame",
+            Reason::NoCapacity => "no_capacity",
+            Reason::Ended => "stream_ended",
+        }
+    }
+
+    /// The step of the road at which it stopped.
+    pub fn step(&self) -> &'static str {
+        match self.reason {
+            Reason::NotFound => "lookup",
+            Reason::DeviceOffline => "registration",
+            Reason::InviteRefused(_) | Reason::InviteTimeout => "invite",
+            Reason::NoRtp => "rtp",
+            Reason::NoKeyFrame => "key_frame",
+            Reason::NoCapacity => "media",
+            Reason::Ended => "stream",
+        }
+    }
+
+    /// What to check.
+    pub fn hint(&self) -> &'static str {
+        match self.reason {
+            Reason::NotFound => "Check the ids; synchronise the device's catalog if the channel is new.",
+            Reason::DeviceOffline => {
+                "Check power and network of the device, and that its keepalives reach this gateway."
+            }
+            Reason::InviteRefused(404) => {
+                "The device does not know this channel: synchronise its catalog and check the channel id in it."
+            }
+            Reason::InviteRefused(486) => {
+                "The device has no stream left: close other viewers of it or raise its limit of streams."
+            }
+            Reason::InviteRefused(488 | 415) => {
+                "The device does not accept the media offered: try another media_transport for it."
+            }
+            Reason::InviteRefused(401 | 403) => {
+                "The device does not accept calls from this platform: check the platform id set in the device."
+            }
+            Reason::InviteRefused(_) => "Look up the status code in the device's log.",
+            Reason::InviteTimeout => {
+                "The device keeps registering but does not answer: over UDP its NAT binding may have expired \
+                 (shorten its keepalive or use TCP), or its address in the SIP answer is wrong."
+            }
+            Reason::NoRtp => {
+                "Check that the address in the SDP can be reached from the device (media.advertise), that the \
+                 firewall lets media.ports in, or try another media_transport for the device."
+            }
+            Reason::NoKeyFrame => {
+                "Check the codec that the device sends, and its key frame interval; look at loss and faults of \
+                 the stream."
+            }
+            Reason::NoCapacity => "Widen media.ports or end streams that nobody needs.",
+            Reason::Ended => "Ask again; the device or an operator ended the stream.",
+        }
+    }
+
+    /// Whether asking again later may help without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.reason, Reason::DeviceOffline | Reason::NoCapacity | Reason::Ended)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code(), self.detail)
+    }
+}
+
+impl std::error::Error for Failure {}

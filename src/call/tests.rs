@@ -1,0 +1,340 @@
+//! Calls driven in virtual time against a device that is played by the test.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::gb::sdp::{self, MediaMode};
+use crate::gb::time::UnixMillis;
+use crate::sip::{ServerKey, Transport};
+
+const DEVICE: &str = "34020000001180000001";
+const CHANNEL: &str = "34020000001310000001";
+
+struct Bench {
+    calls: Calls,
+    now: Now,
+    target: Target,
+    key: Key,
+}
+
+fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+fn bench() -> Bench {
+    let settings = Settings {
+        platform: id("34020000002000000001"),
+        domain: "3402000000".to_owned(),
+        play_timeout: Duration::from_secs(10),
+        no_reader_timeout: Duration::from_secs(15),
+    };
+    let pool = SsrcPool::new(settings.platform, 0, 1);
+    let flow = Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.10:5060".parse().unwrap(),
+        remote: "192.0.2.20:5060".parse().unwrap(),
+        connection: 0,
+    };
+    Bench {
+        calls: Calls::new(settings, pool, 3, Tokens::new([7; 32], 3)),
+        now: Now { instant: origin(), unix: UnixMillis(1_714_521_600_000) },
+        target: Target { flow, transport: MediaMode::Udp },
+        key: Key { device: id(DEVICE), channel: id(CHANNEL), profile: Profile::Main },
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
+fn origin() -> Instant {
+    Instant::now()
+}
+
+impl Bench {
+    fn later(&mut self, seconds: f64) {
+        self.now.instant += Duration::from_secs_f64(seconds);
+        self.calls.handle_timeout(self.now);
+    }
+
+    fn actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.calls.poll_action()).collect()
+    }
+
+    fn want(&mut self, waiter: u64) {
+        self.calls.want(self.now, Waiter(waiter), self.key, self.target);
+    }
+
+    /// Wants the stream and opens its port; returns the call and its INVITE.
+    fn invite(&mut self) -> (CallId, Message) {
+        self.want(1);
+        let [Action::OpenMedia { call, ssrc, .. }] = self.actions()[..] else { panic!("no port asked for") };
+        assert_eq!(ssrc, 200_000_001);
+        self.calls.media(self.now, call, Media::Opened("192.0.2.10:30000".parse().unwrap()));
+        let mut actions = self.actions();
+        let Some(Action::Request { message, .. }) = actions.pop() else { panic!("no INVITE") };
+        assert!(actions.is_empty());
+        (call, message)
+    }
+
+    /// The device's 200 to an INVITE, with SDP lines changed by `edit`.
+    fn ok(&self, invite: &Message, edit: impl Fn(String) -> String) -> Message {
+        let offer = sdp::parse(&invite.body).unwrap();
+        let local = "192.0.2.20:15060".parse().unwrap();
+        let answer = Sdp::answer_to(&offer, &id(CHANNEL), local).unwrap().to_bytes();
+        let body = edit(String::from_utf8(answer.to_vec()).unwrap());
+        invite
+            .response(200)
+            .with_to_tag("d1")
+            .with("Contact", format!("<sip:{CHANNEL}@192.0.2.20:5060>"))
+            .with_body(sdp::CONTENT_TYPE, Bytes::from(body))
+    }
+
+    /// As far as a running stream.
+    fn running(&mut self) -> (CallId, Message) {
+        let (call, invite) = self.invite();
+        let ok = self.ok(&invite, |body| body);
+        self.calls.answered(self.now, call, Ok(&ok));
+        self.calls.media(self.now, call, Media::Flowing);
+        self.calls.media(self.now, call, Media::Ready);
+        (call, invite)
+    }
+}
+
+fn told(actions: &[Action]) -> Vec<(u64, Result<CallId, &'static str>)> {
+    let outcome = |outcome: &Result<CallId, Failure>| outcome.as_ref().copied().map_err(Failure::code);
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Tell { waiter, outcome: what } => Some((waiter.0, outcome(what))),
+            _ => None,
+        })
+        .collect()
+}
+
+fn method(action: &Action) -> Option<&Method> {
+    match action {
+        Action::Request { message, .. } | Action::Send { message, .. } => message.method(),
+        _ => None,
+    }
+}
+
+fn sent(actions: &[Action], wanted: &Method) -> usize {
+    actions.iter().filter(|action| method(action) == Some(wanted)).count()
+}
+
+#[test]
+fn the_invite_is_as_the_standard_has_it() {
+    let mut bench = bench();
+    let (_, invite) = bench.invite();
+    assert_eq!(invite.uri(), Some("sip:34020000001310000001@192.0.2.20:5060"));
+    assert_eq!(invite.header("Subject"), Some("34020000001310000001:0200000001,34020000002000000001:0"));
+    assert_eq!(invite.contact().unwrap().uri, "sip:34020000002000000001@192.0.2.10:5060");
+    let body = String::from_utf8(invite.body.to_vec()).unwrap();
+    assert!(body.contains("m=video 30000 RTP/AVP 96"), "{body}");
+    assert!(body.contains("y=0200000001\r\n"), "{body}");
+    let shard = crate::sip::shard_of(invite.call_id().unwrap());
+    assert_eq!(shard, Some(3), "answers and BYE find the shard by the Call-ID");
+}
+
+#[test]
+fn one_invite_serves_all_who_wait_and_all_who_come_later() {
+    let mut bench = bench();
+    let (call, invite) = bench.invite();
+    bench.want(2);
+    let ok = bench.ok(&invite, |body| body);
+    bench.calls.answered(bench.now, call, Ok(&ok));
+    let actions = bench.actions();
+    assert_eq!(sent(&actions, &Method::Ack), 1);
+    let kept = actions.iter().any(|action| matches!(action, Action::Keep(record) if record.ssrc == Some(200_000_001)));
+    assert!(kept, "a dialog is kept from the moment it exists");
+    bench.calls.media(bench.now, call, Media::Ready);
+    bench.want(3);
+    let actions = bench.actions();
+    assert_eq!(told(&actions), [(1, Ok(call)), (2, Ok(call)), (3, Ok(call))]);
+    assert_eq!(sent(&actions, &Method::Invite), 0);
+}
+
+#[test]
+fn a_repeated_200_is_acknowledged_again() {
+    let mut bench = bench();
+    let (call, invite) = bench.running();
+    bench.actions();
+    let ok = bench.ok(&invite, |body| body);
+    bench.calls.answered(bench.now, call, Ok(&ok));
+    let actions = bench.actions();
+    assert_eq!((actions.len(), sent(&actions, &Method::Ack)), (1, 1));
+}
+
+#[test]
+fn the_ssrc_of_the_answer_counts() {
+    for (y, expected) in [("y=0200009999\r\n", 200_009_999), ("y=200009999\r\n", 200_009_999), ("", 200_000_001)] {
+        let mut bench = bench();
+        let (call, invite) = bench.invite();
+        let ok = bench.ok(&invite, |body| body.replace("y=0200000001\r\n", y));
+        bench.calls.answered(bench.now, call, Ok(&ok));
+        let actions = bench.actions();
+        let ssrc = actions.iter().find_map(|action| match action {
+            Action::ConnectMedia { ssrc, .. } => Some(*ssrc),
+            _ => None,
+        });
+        assert_eq!(ssrc, Some(expected), "{y}");
+    }
+}
+
+#[test]
+fn each_step_that_fails_has_its_own_code() {
+    // No answer at all.
+    let mut bench = bench();
+    let (call, invite) = bench.invite();
+    bench.later(10.0);
+    let actions = bench.actions();
+    assert_eq!(told(&actions), [(1, Err("invite_timeout"))]);
+    assert!(actions.iter().any(|action| matches!(action, Action::Cancel { .. })));
+    // The 200 crosses the CANCEL: the device must not be left streaming.
+    let ok = bench.ok(&invite, |body| body);
+    bench.calls.answered(bench.now, call, Ok(&ok));
+    let actions = bench.actions();
+    assert_eq!((sent(&actions, &Method::Ack), sent(&actions, &Method::Bye)), (1, 1));
+    bench.calls.answered(bench.now, call, Err(Unanswered::Timeout));
+    assert_eq!(bench.calls.count(), 0);
+
+    // Refused.
+    let mut bench = self::bench();
+    let (call, invite) = bench.invite();
+    bench.calls.answered(bench.now, call, Ok(&invite.response(486)));
+    let actions = bench.actions();
+    assert_eq!(told(&actions), [(1, Err("invite_refused"))]);
+    assert_eq!((sent(&actions, &Method::Bye), bench.calls.count()), (0, 0));
+
+    // Answered, but no RTP; then RTP, but no picture.
+    for (flowing, code) in [(false, "no_rtp"), (true, "no_key_frame")] {
+        let mut bench = self::bench();
+        let (call, invite) = bench.invite();
+        let ok = bench.ok(&invite, |body| body);
+        bench.calls.answered(bench.now, call, Ok(&ok));
+        if flowing {
+            bench.calls.media(bench.now, call, Media::Flowing);
+        }
+        bench.later(9.9);
+        assert_eq!(told(&bench.actions()), []);
+        bench.later(0.2);
+        let actions = bench.actions();
+        assert_eq!(told(&actions), [(1, Err(code))]);
+        assert_eq!(sent(&actions, &Method::Bye), 1);
+        assert!(actions.iter().any(|action| matches!(action, Action::CloseMedia { .. })));
+    }
+
+    // The media port is 0.
+    let mut bench = self::bench();
+    let (call, invite) = bench.invite();
+    bench.target.transport = MediaMode::TcpActive;
+    let ok = bench.ok(&invite, |body| body.replace("m=video 15060", "m=video 0"));
+    bench.calls.answered(bench.now, call, Ok(&ok));
+    // Over UDP the device's port says nothing that we need, so the stream is waited for.
+    assert_eq!(told(&bench.actions()), []);
+}
+
+#[test]
+fn bye_follows_the_last_reader_after_a_while() {
+    let mut bench = bench();
+    let (call, _) = bench.running();
+    bench.calls.media(bench.now, call, Media::Readers(2));
+    bench.later(100.0);
+    bench.calls.media(bench.now, call, Media::Readers(0));
+    bench.actions();
+    bench.later(14.9);
+    assert_eq!(sent(&bench.actions(), &Method::Bye), 0);
+    bench.later(0.2);
+    let actions = bench.actions();
+    assert_eq!(sent(&actions, &Method::Bye), 1);
+    assert!(actions.iter().any(|action| matches!(action, Action::Ended { ran: true, .. })));
+    // A new viewer does not wait for the answer to that BYE.
+    bench.want(9);
+    assert!(matches!(bench.actions()[..], [Action::OpenMedia { .. }]));
+}
+
+#[test]
+fn a_reader_who_comes_back_keeps_the_stream() {
+    let mut bench = bench();
+    let (call, _) = bench.running();
+    bench.calls.media(bench.now, call, Media::Readers(1));
+    bench.calls.media(bench.now, call, Media::Readers(0));
+    bench.later(10.0);
+    bench.calls.media(bench.now, call, Media::Readers(1));
+    bench.actions();
+    bench.later(60.0);
+    assert_eq!(sent(&bench.actions(), &Method::Bye), 0);
+}
+
+#[test]
+fn a_bye_of_the_device_ends_the_stream_without_one_of_ours() {
+    let mut bench = bench();
+    let (call, invite) = bench.running();
+    bench.actions();
+    let from = format!("<sip:{CHANNEL}@3402000000>;tag=d1");
+    let own_tag = invite.from().unwrap().tag.unwrap().to_owned();
+    let bye = |tag: &str| {
+        Message::request(Method::Bye, "sip:34020000002000000001@192.0.2.10:5060")
+            .with("From", from.clone())
+            .with("To", format!("<sip:34020000002000000001@3402000000>;tag={tag}"))
+            .with("Call-ID", invite.call_id().unwrap())
+            .with("CSeq", "2 BYE")
+    };
+    assert!(!bench.calls.request(server_key(), &bye("forged")), "a dialog is more than its Call-ID");
+    assert!(bench.calls.request(server_key(), &bye(&own_tag)));
+    let actions = bench.actions();
+    assert!(matches!(&actions[0], Action::Respond { message, .. } if message.code() == Some(200)));
+    assert_eq!(sent(&actions, &Method::Bye), 0);
+    assert!(actions.iter().any(|action| matches!(action, Action::Forget { .. })));
+    assert!(!bench.calls.stop(call, "again"));
+    assert_eq!(bench.calls.count(), 0);
+}
+
+fn server_key() -> ServerKey {
+    // The only way to a key is a transaction.
+    let mut transactions = crate::sip::Transactions::new(Default::default(), Tokens::new([1; 32], 0));
+    let flow = bench().target.flow;
+    let request = Message::request(Method::Options, "sip:a@b")
+        .with("Via", "SIP/2.0/UDP 192.0.2.20:5060;branch=z9hG4bK1")
+        .with("From", "<sip:a@b>;tag=1")
+        .with("To", "<sip:b@b>")
+        .with("Call-ID", "1")
+        .with("CSeq", "1 OPTIONS");
+    transactions.receive(origin(), flow, request);
+    std::iter::from_fn(|| transactions.poll_output())
+        .find_map(|output| match output {
+            crate::sip::Output::Request { key, .. } => key,
+            _ => None,
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_lost_device_fails_those_who_wait() {
+    let mut bench = bench();
+    let (_, _) = bench.invite();
+    bench.calls.device_lost(&id(DEVICE), "keepalives missed");
+    let actions = bench.actions();
+    assert_eq!(told(&actions), [(1, Err("device_offline"))]);
+    assert!(actions.iter().any(|action| matches!(action, Action::Cancel { .. })));
+}
+
+#[test]
+fn ssrcs_come_back_when_calls_end() {
+    let mut bench = bench();
+    for round in 0..20_000u32 {
+        let (call, invite) = {
+            bench.want(1);
+            let actions = bench.actions();
+            let Some(Action::OpenMedia { call, .. }) = actions.first() else { panic!("round {round}: no SSRC left") };
+            let call = *call;
+            bench.calls.media(bench.now, call, Media::Opened("192.0.2.10:30000".parse().unwrap()));
+            let mut actions = bench.actions();
+            let Some(Action::Request { message, .. }) = actions.pop() else { panic!() };
+            (call, message)
+        };
+        bench.calls.answered(bench.now, call, Ok(&invite.response(486)));
+        bench.actions();
+    }
+    assert_eq!(bench.calls.count(), 0);
+}

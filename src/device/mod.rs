@@ -1,0 +1,434 @@
+//! The side that faces down: registrar, keepalive, catalog and information of the devices of one shard.
+//!
+//! [`Devices`] is a pure state machine: requests, answers, commits and time go in, [`Action`]s come out. After each
+//! change the caller drains [`Devices::poll_action`] until it returns `None`. A device's state lives here and
+//! nowhere else; the registry is told of what others need to see and of what must survive a restart.
+//!
+//! State is kept for devices that have authenticated and those that an administrator added, never for a stranger.
+
+mod catalog;
+mod inbox;
+mod registrar;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::gb::charset::History;
+use crate::gb::id::Id;
+use crate::gb::manscdp::{self, write};
+use crate::gb::time::{Now, UnixMillis};
+use crate::registry::{Cause, Device, Registration, Route, Write};
+use crate::sip::digest::Nonces;
+use crate::sip::transaction::Failure as Unanswered;
+use crate::sip::{self, Flow, Message, Method, ServerKey, Tokens};
+
+use catalog::Sync;
+pub use catalog::Synced;
+pub use types::{Action, DateHeader, Event, Failure, Purpose, Settings, Waiter, WriteToken};
+
+/// Catalog syncs that a shard runs at once by itself; the others queue. A city that comes back after a power
+/// failure would otherwise send all its catalogs in the same second.
+const MAX_SYNCS: usize = 64;
+/// Waiters for one device's sync.
+const MAX_WAITERS: usize = 64;
+/// How often a sync that the gateway began itself is tried again when its answer was missing or partial.
+const SYNC_RETRIES: u8 = 2;
+/// How long to wait before trying again.
+const SYNC_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// A registration that is in force.
+#[derive(Debug)]
+struct Session {
+    flow: Flow,
+    registered_at: UnixMillis,
+    expires_at: Instant,
+    last_seen: Instant,
+    online: bool,
+}
+
+/// A device and all that is under way with it.
+struct Entry {
+    device: Device,
+    session: Option<Session>,
+    history: History,
+    /// Whether a whole catalog came since this gateway knows the device.
+    catalog_known: bool,
+    retries: u8,
+    retry_at: Option<Instant>,
+    sync: Option<Sync>,
+    waiters: Vec<Waiter>,
+    timer: Option<Instant>,
+}
+
+impl Entry {
+    fn new(device: Device) -> Entry {
+        Entry {
+            device,
+            session: None,
+            history: History::default(),
+            catalog_known: false,
+            retries: 0,
+            retry_at: None,
+            sync: None,
+            waiters: Vec::new(),
+            timer: None,
+        }
+    }
+
+    /// The way to the device, where it can be reached now.
+    fn reachable(&self) -> Option<Flow> {
+        self.session.as_ref().filter(|session| session.online).map(|session| session.flow)
+    }
+}
+
+/// What waits for the registry.
+enum Pending {
+    /// A registration whose 200 is held back until it is kept.
+    Register { device: Device, session: Box<Session>, key: ServerKey, request: Message, granted: Duration },
+    /// An unregistration.
+    Unregister { device: Id, key: ServerKey, request: Message },
+}
+
+/// The devices of one shard.
+pub struct Devices {
+    settings: Settings,
+    nonces: Nonces,
+    tokens: Tokens,
+    entries: HashMap<Id, Entry>,
+    by_connection: HashMap<u64, HashSet<Id>>,
+    timers: BTreeSet<(Instant, Id)>,
+    sync_queue: VecDeque<Id>,
+    syncing: usize,
+    pending: HashMap<WriteToken, Pending>,
+    next_token: u64,
+    next_sn: u32,
+    actions: VecDeque<Action>,
+}
+
+impl Devices {
+    /// No devices yet. `nonces` and `tokens` carry the shard's own randomness.
+    pub fn new(settings: Settings, nonces: Nonces, tokens: Tokens) -> Devices {
+        Devices {
+            settings,
+            nonces,
+            tokens,
+            entries: HashMap::new(),
+            by_connection: HashMap::new(),
+            timers: BTreeSet::new(),
+            sync_queue: VecDeque::new(),
+            syncing: 0,
+            pending: HashMap::new(),
+            next_token: 0,
+            next_sn: 1,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes up a device that the registry knows, with the registration that it had.
+    ///
+    /// A device on UDP is served at once and has a full keepalive time to show itself. One on TCP or TLS is known,
+    /// but can't be reached before it connects again.
+    pub fn restore(&mut self, now: Now, device: Device, registration: Option<Registration>) {
+        let id = device.id;
+        let mut entry = Entry::new(device);
+        // Its channels are in the registry already.
+        entry.catalog_known = true;
+        let mut online = false;
+        if let Some(old) = registration.filter(|old| old.expires_at > now.unix) {
+            let left = Duration::from_millis((old.expires_at.0 - now.unix.0).unsigned_abs());
+            online = old.route.transport == sip::Transport::Udp;
+            let Route { transport, local, remote } = old.route;
+            entry.session = Some(Session {
+                flow: Flow { transport, local, remote, connection: 0 },
+                registered_at: old.registered_at,
+                expires_at: now.instant + left,
+                last_seen: now.instant,
+                online,
+            });
+        }
+        self.entries.insert(id, entry);
+        self.set_timer(id);
+        if !online {
+            self.write(Write::Offline { device: id, cause: Cause::Disconnected });
+        }
+    }
+
+    /// A request outside any dialog, or in one that no call owns.
+    pub fn request(&mut self, now: Now, key: ServerKey, flow: Flow, request: &Message) {
+        match request.method() {
+            Some(Method::Register) => self.register(now, key, flow, request),
+            Some(Method::Message) => self.message(now, key, flow, request),
+            Some(Method::Options) => {
+                self.respond(key, request.response(200).with("Allow", ALLOW));
+            }
+            Some(Method::Bye | Method::Info | Method::Notify) => self.respond(key, request.response(481)),
+            _ => self.respond(key, request.response(405).with("Allow", ALLOW)),
+        }
+    }
+
+    /// What came of a request to a device.
+    pub fn answered(&mut self, now: Now, device: Id, purpose: Purpose, answer: Result<&Message, Unanswered>) {
+        // Some devices never acknowledge a MESSAGE yet answer the query in it, so only a refusal ends a query.
+        let Ok(message) = answer else { return };
+        let code = message.code().unwrap_or(0);
+        if purpose == Purpose::Catalog && code >= 300 {
+            self.end_sync(now, device, Err(Failure::Refused(code)));
+        }
+    }
+
+    /// The fate of a write with a token.
+    pub fn committed(&mut self, now: Now, token: WriteToken, kept: bool) {
+        match self.pending.remove(&token) {
+            Some(Pending::Register { device, session, key, request, granted }) => {
+                if kept {
+                    self.registered(now, device, *session, key, &request, granted);
+                } else {
+                    self.respond(key, request.response(503).with("Retry-After", "10"));
+                }
+            }
+            Some(Pending::Unregister { device, key, request }) => {
+                if kept {
+                    self.unregistered(now, device, key, &request);
+                } else {
+                    self.respond(key, request.response(503).with("Retry-After", "10"));
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// A connection ended: the devices on it can't be reached until they come back.
+    pub fn connection_closed(&mut self, connection: u64) {
+        for id in self.by_connection.remove(&connection).unwrap_or_default() {
+            let on_it = self
+                .entries
+                .get(&id)
+                .and_then(|entry| entry.session.as_ref())
+                .is_some_and(|session| session.flow.connection == connection);
+            if on_it {
+                self.offline(id, Cause::Disconnected);
+            }
+        }
+    }
+
+    /// Adds a device, or changes the settings of one; the registry has it already.
+    pub fn put(&mut self, device: Device) {
+        match self.entries.get_mut(&device.id) {
+            Some(entry) => entry.device = device,
+            None => {
+                self.entries.insert(device.id, Entry::new(device));
+            }
+        }
+    }
+
+    /// Removes a device; the registry has done so already.
+    pub fn remove(&mut self, now: Now, id: Id) {
+        self.end_sync(now, id, Err(Failure::NotFound));
+        self.offline(id, Cause::Removed);
+        if let Some(entry) = self.entries.remove(&id) {
+            if let Some(due) = entry.timer {
+                self.timers.remove(&(due, id));
+            }
+        }
+    }
+
+    /// The device as it is known here.
+    pub fn device(&self, id: &Id) -> Option<&Device> {
+        self.entries.get(id).map(|entry| &entry.device)
+    }
+
+    /// The device and the way to it; why not, where there is none.
+    pub fn reach(&self, id: &Id) -> Result<(&Device, Flow), Failure> {
+        let entry = self.entries.get(id).ok_or(Failure::NotFound)?;
+        Ok((&entry.device, entry.reachable().ok_or(Failure::Offline)?))
+    }
+
+    /// Registrations in force.
+    pub fn registrations(&self) -> usize {
+        self.entries.values().filter(|entry| entry.session.is_some()).count()
+    }
+
+    /// Fetches the catalog of a device; whoever waits is told by [`Action::Synced`]. Joins a sync under way.
+    pub fn sync(&mut self, now: Now, waiter: Waiter, id: Id) {
+        let failure = match self.entries.get_mut(&id) {
+            None => Some(Failure::NotFound),
+            Some(entry) if entry.reachable().is_none() => Some(Failure::Offline),
+            Some(entry) if entry.waiters.len() >= MAX_WAITERS => Some(Failure::Busy),
+            Some(entry) => {
+                entry.waiters.push(waiter);
+                None
+            }
+        };
+        match failure {
+            Some(failure) => self.actions.push_back(Action::Synced { waiter, outcome: Err(failure) }),
+            None => self.begin_sync(now, id),
+        }
+    }
+
+    /// Asks a channel for a key frame now (clause A.2.3 of the annex: IFameCmd to 2016, IFrameCmd from 2022).
+    pub fn key_frame(&mut self, device: &Id, channel: &Id) {
+        let Some(entry) = self.entries.get(device) else { return };
+        let body = write::control_iframe(self.next_sn, channel, entry.device.edition);
+        self.send(device, channel, Purpose::Notice, &body);
+    }
+
+    /// Moves time forward.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((due, id)) = self.timers.first().copied() {
+            if due > now.instant {
+                break;
+            }
+            self.timers.remove(&(due, id));
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.timer = None;
+            }
+            self.device_timeout(now, id);
+            self.set_timer(id);
+        }
+    }
+
+    /// When [`Devices::handle_timeout`] has something to do.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// The next thing to do for the surroundings.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn device_timeout(&mut self, now: Now, id: Id) {
+        let silence = self.settings.keepalive * self.settings.misses;
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.sync.as_ref().is_some_and(|sync| sync.deadline() <= now.instant) {
+            self.end_sync(now, id, Ok(()));
+        }
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.retry_at.is_some_and(|at| at <= now.instant) {
+            entry.retry_at = None;
+            self.queue_sync(now, id);
+        }
+        let Some(session) = self.entries.get(&id).and_then(|entry| entry.session.as_ref()) else { return };
+        if session.expires_at <= now.instant {
+            self.write(Write::EndRegistration { device: id, cause: Cause::Expired });
+            self.end_session(id, Cause::Expired);
+        } else if session.online && session.last_seen + silence <= now.instant {
+            self.offline(id, Cause::Silent);
+        }
+    }
+
+    /// A sign of life of a registered device: it is online, and this is the way to it.
+    fn seen(&mut self, now: Now, id: Id, flow: Flow) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(session) = &mut entry.session else { return };
+        session.last_seen = now.instant;
+        let old = std::mem::replace(&mut session.flow, flow);
+        let came_back = !std::mem::replace(&mut session.online, true);
+        self.actions.push_back(Action::Seen { device: id });
+        if old.connection != flow.connection {
+            self.leave_connection(old.connection, &id);
+            self.join_connection(flow.connection, id);
+        }
+        if came_back {
+            self.set_timer(id);
+        }
+    }
+
+    /// The device can't be reached any more, though its registration may go on.
+    fn offline(&mut self, id: Id, cause: Cause) {
+        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else { return };
+        if std::mem::replace(&mut session.online, false) {
+            self.write(Write::Offline { device: id, cause });
+            self.actions.push_back(Action::Event(Event::Offline { device: id, cause }));
+        }
+    }
+
+    fn end_session(&mut self, id: Id, cause: Cause) {
+        self.offline(id, cause);
+        let session = self.entries.get_mut(&id).and_then(|entry| entry.session.take());
+        if let Some(session) = session {
+            self.leave_connection(session.flow.connection, &id);
+        }
+        self.set_timer(id);
+    }
+
+    fn join_connection(&mut self, connection: u64, id: Id) {
+        if connection != 0 {
+            self.by_connection.entry(connection).or_default().insert(id);
+        }
+    }
+
+    fn leave_connection(&mut self, connection: u64, id: &Id) {
+        if let Some(ids) = self.by_connection.get_mut(&connection) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_connection.remove(&connection);
+            }
+        }
+    }
+
+    /// Keeps one timer for each device. It may fire early, since a sign of life does not move it: a city sends
+    /// 900 of those each second, and moving the timer each time would cost more than the rare early look.
+    fn set_timer(&mut self, id: Id) {
+        let silence = self.settings.keepalive * self.settings.misses;
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let session = entry.session.as_ref();
+        let due = [
+            session.map(|session| session.expires_at),
+            session.filter(|session| session.online).map(|session| session.last_seen + silence),
+            entry.sync.as_ref().map(Sync::deadline),
+            entry.retry_at,
+        ];
+        let due = due.into_iter().flatten().min();
+        if due != entry.timer {
+            if let Some(old) = std::mem::replace(&mut entry.timer, due) {
+                self.timers.remove(&(old, id));
+            }
+            if let Some(new) = due {
+                self.timers.insert((new, id));
+            }
+        }
+    }
+
+    /// Sends a MESSAGE to a device that can be reached; `target` is whom the command in it is for.
+    fn send(&mut self, device: &Id, target: &Id, purpose: Purpose, body: &str) {
+        let Some(entry) = self.entries.get(device) else { return };
+        let Some(flow) = entry.reachable() else { return };
+        self.next_sn = self.next_sn.wrapping_add(1).max(1);
+        let Settings { platform, domain, .. } = &self.settings;
+        let (charset, edition) = (entry.device.charset, entry.device.edition);
+        let body: Bytes = manscdp::document(body, charset, edition);
+        let message = Message::request(Method::Message, &format!("sip:{target}@{}", flow.remote))
+            .with("From", format!("<sip:{platform}@{domain}>;tag={}", self.tokens.tag()))
+            .with("To", format!("<sip:{target}@{domain}>"))
+            .with("Call-ID", self.tokens.call_id(&flow.local.ip().to_string()))
+            .with("CSeq", "1 MESSAGE")
+            .with("Max-Forwards", "70")
+            .with_body(manscdp::CONTENT_TYPE, body);
+        self.actions.push_back(Action::Request { device: *device, purpose, flow, message });
+    }
+
+    fn respond(&mut self, key: ServerKey, message: Message) {
+        self.actions.push_back(Action::Respond { key, message });
+    }
+
+    /// A write whose fate changes nothing here.
+    fn write(&mut self, write: Write) {
+        self.actions.push_back(Action::Write { token: None, writes: vec![write] });
+    }
+
+    fn write_token(&mut self, pending: Pending) -> WriteToken {
+        self.next_token += 1;
+        let token = WriteToken(self.next_token);
+        self.pending.insert(token, pending);
+        token
+    }
+}
+
+/// The methods that a platform must list at least.
+const ALLOW: &str = "REGISTER, MESSAGE, INVITE, ACK, BYE, CANCEL, INFO, OPTIONS";

@@ -1,0 +1,6 @@
+//! What leaves the gateway for people to watch: one module for each way out.
+//!
+//! A stream is packetised once for each way out, whoever many watch; what differs from viewer to viewer
+//! (keys, numbers, pace) is added where it is sent.
+
+pub mod webrtc;

@@ -1,0 +1,108 @@
+//! WebRTC to browsers: the media side of WHEP (RFC 9725's counterpart for playing).
+//!
+//! A stream's media worker holds a [`Publisher`] and pushes access units; it packetises each once. The [`Hub`]
+//! answers offers, owns one UDP socket and one TCP listener for all viewers, and runs a task for each viewer
+//! around a `Session`, which does no input or output of its own. A viewer that cannot follow loses whole
+//! pictures up to the next key frame; no one waits for it.
+//!
+//! This side is ICE-lite with all candidates in the answer, the DTLS server, and sends only: H.264 in
+//! packetisation mode 1 with retransmissions, and G.711. DTLS and SRTP are those of the `rtc` crate.
+
+mod addresses;
+mod feed;
+mod hub;
+mod ice_tcp;
+mod packetiser;
+mod sdp;
+mod secure;
+mod sender;
+mod session;
+mod stun;
+#[cfg(test)]
+mod testing;
+mod udp;
+mod viewer;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::media::unit::Codec;
+
+pub use feed::{Feed, KeyFrames, Publisher};
+pub use hub::Hub;
+pub use packetiser::{Batch, MAX_PAYLOAD, Packetiser};
+pub use sdp::BadOffer;
+
+/// Where the hub listens and what it says of it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Port 0 takes one from the system.
+    pub udp: Option<SocketAddr>,
+    /// Port 0 takes the number that UDP got.
+    pub tcp: Option<SocketAddr>,
+    /// Addresses that viewers reach this node at; empty: the addresses of its interfaces, or the one it is bound
+    /// to.
+    pub advertise: Vec<IpAddr>,
+    /// Viewers at once; more are refused.
+    pub max_viewers: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { udp: None, tcp: None, advertise: Vec::new(), max_viewers: 2000 }
+    }
+}
+
+/// Codecs of the stream that is asked for.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tracks {
+    pub video: Option<Codec>,
+    pub audio: Option<Codec>,
+}
+
+/// A session that was begun.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// Names the session; 128 random bits, so that who does not know it cannot end it.
+    pub id: String,
+    pub sdp: String,
+    /// The entity tag of the ICE session, with quotes.
+    pub etag: String,
+}
+
+/// Why an offer got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    #[error("the offer cannot be read: {0}")]
+    BadOffer(#[from] BadOffer),
+    #[error("the player takes none of the codecs of this stream")]
+    NoCommonCodec,
+    #[error("as many viewers as are allowed are here")]
+    Full,
+    #[error("the gateway is shutting down")]
+    Closed,
+    #[error("the session cannot be set up: {0}")]
+    Internal(String),
+}
+
+/// Why a trickle fragment was not taken.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum TrickleError {
+    #[error("there is no such session")]
+    NotFound,
+    #[error("the entity tag is not that of the session")]
+    Precondition,
+    #[error("ICE restarts are not offered: begin a new session")]
+    Restart,
+}
+
+/// The hub could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on {address} ({transport}): {error}")]
+    Listen { transport: &'static str, address: SocketAddr, error: io::Error },
+    #[error("neither UDP nor TCP is configured")]
+    Nothing,
+    #[error("no certificate: {0}")]
+    Certificate(String),
+}

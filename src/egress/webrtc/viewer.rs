@@ -1,0 +1,184 @@
+//! The task of one viewer: carries datagrams and batches to its session and packets from it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use metrics::{Counter, counter};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Sleep;
+
+use super::feed::Feed;
+use super::hub::{Membership, count_dropped};
+use super::session::{Output, Path, Session};
+use super::udp::Gather;
+
+/// Datagrams that wait for a viewer's task; above, they are dropped. A browser sends a few a second.
+pub(super) const INBOX: usize = 64;
+/// Datagrams or batches handled before packets go out.
+const MAX_ROUND: usize = 32;
+/// Far away, for a timer without a deadline.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A datagram for a session, with the way back if it came by TCP.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub path: Path,
+    pub data: Bytes,
+    pub reply: Option<mpsc::Sender<Bytes>>,
+}
+
+pub(super) struct Viewer {
+    pub session: Session,
+    pub feed: Feed,
+    pub inbox: mpsc::Receiver<Input>,
+    /// Told when the session is to be closed.
+    pub leave: Arc<Notify>,
+    /// Taken back when the task ends, however it ends.
+    pub member: Membership,
+}
+
+#[allow(clippy::disallowed_methods)] // the shell's one look at the clock
+fn clock() -> Instant {
+    Instant::now()
+}
+
+impl Viewer {
+    pub(super) async fn run(mut self) {
+        let mut out = Out::new();
+        let backlog = std::mem::take(&mut self.feed.backlog);
+        backlog.into_iter().for_each(|batch| self.session.handle_batch(clock(), batch));
+        let mut alarm = std::pin::pin!(tokio::time::sleep(NEVER));
+        while self.deliver(&mut out).await {
+            set(alarm.as_mut(), self.session.next_timeout());
+            tokio::select! {
+                biased;
+                () = self.leave.notified() => self.session.close(clock()),
+                input = self.inbox.recv() => match input {
+                    Some(input) => self.take_inputs(&mut out, input),
+                    None => self.session.close(clock()),
+                },
+                batch = self.feed.live.recv() => match batch {
+                    Ok(batch) => {
+                        self.session.handle_batch(clock(), batch);
+                        self.take_batches();
+                    }
+                    Err(RecvError::Lagged(_)) => self.lag(),
+                    Err(RecvError::Closed) => self.session.close(clock()),
+                },
+                () = alarm.as_mut() => self.session.handle_timeout(clock()),
+            }
+        }
+    }
+
+    fn take_inputs(&mut self, out: &mut Out, first: Input) {
+        let mut next = Some(first);
+        for _ in 0..MAX_ROUND {
+            let Some(Input { path, data, reply }) = next else { return };
+            if let Some(reply) = reply {
+                out.connect(path.connection, reply);
+            }
+            if let Err(dropped) = self.session.handle_datagram(clock(), path, &data) {
+                count_dropped(dropped.as_str());
+            }
+            next = self.inbox.try_recv().ok();
+        }
+    }
+
+    fn take_batches(&mut self) {
+        for _ in 0..MAX_ROUND {
+            match self.feed.live.try_recv() {
+                Ok(batch) => self.session.handle_batch(clock(), batch),
+                Err(TryRecvError::Lagged(_)) => self.lag(),
+                // The end is seen by the next wait.
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn lag(&mut self) {
+        counter!("gbgate_webrtc_lagged_total").increment(1);
+        self.session.handle_lag(clock());
+    }
+
+    /// Carries out what the session asks for. False once it has ended.
+    async fn deliver(&mut self, out: &mut Out) -> bool {
+        let mut alive = true;
+        let mut overflow = false;
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Send(path, packet) => overflow |= !out.send(&self.member, path, packet.freeze()).await,
+                Output::Proven(path) => self.member.prove(path),
+                Output::Forgotten(path) => self.member.forget(path),
+                Output::KeyFrame => self.feed.key_frames.ask(clock()),
+                Output::Established => tracing::debug!(viewer = self.member.id(), "viewer connected"),
+                Output::Closed(reason) => {
+                    tracing::debug!(viewer = self.member.id(), ?reason, "viewer left");
+                    alive = false;
+                }
+            }
+        }
+        out.flush(&self.member).await;
+        if overflow {
+            counter!("gbgate_webrtc_lagged_total").increment(1);
+            self.session.handle_overflow(clock());
+        }
+        alive
+    }
+}
+
+/// The ways out of one viewer.
+struct Out {
+    gather: Gather,
+    /// Connections of TCP by number, with the queue of what is to be written.
+    connections: Vec<(u64, mpsc::Sender<Bytes>)>,
+    sent: Counter,
+}
+
+impl Out {
+    fn new() -> Self {
+        let sent = counter!("gbgate_media_bytes_total", "direction" => "out");
+        Self { gather: Gather::default(), connections: Vec::new(), sent }
+    }
+
+    fn connect(&mut self, number: u64, reply: mpsc::Sender<Bytes>) {
+        if self.connections.iter().any(|(known, _)| *known == number) {
+            return;
+        }
+        // The hub bounds how many are open.
+        self.connections.retain(|(_, sender)| !sender.is_closed());
+        self.connections.push((number, reply));
+    }
+
+    /// False if the peer's connection cannot take more.
+    async fn send(&mut self, member: &Membership, path: Path, packet: Bytes) -> bool {
+        self.sent.increment(packet.len() as u64);
+        if path.connection == 0 {
+            if let Some(udp) = member.udp()
+                && self.gather.push(udp, path, &packet).await.is_err()
+            {
+                count_dropped("send");
+            }
+            return true;
+        }
+        let connection = self.connections.iter().find(|(number, _)| *number == path.connection);
+        let Some((_, connection)) = connection else { return true };
+        !matches!(connection.try_send(packet), Err(mpsc::error::TrySendError::Full(_)))
+    }
+
+    async fn flush(&mut self, member: &Membership) {
+        if let Some(udp) = member.udp()
+            && self.gather.flush(udp).await.is_err()
+        {
+            count_dropped("send");
+        }
+    }
+}
+
+fn set(alarm: std::pin::Pin<&mut Sleep>, at: Option<Instant>) {
+    let at = tokio::time::Instant::from_std(at.unwrap_or_else(|| clock() + NEVER));
+    if alarm.deadline() != at {
+        alarm.reset(at);
+    }
+}
