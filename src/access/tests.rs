@@ -67,9 +67,7 @@ fn without_a_password_only_this_machine_is_served_by_its_own_name() {
 
 #[test]
 fn hosts_that_name_this_machine() {
-    for host in
-        ["localhost", "LOCALHOST:1", "localhost.", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:80", "::1"]
-    {
+    for host in ["localhost", "LOCALHOST:1", "localhost.", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:80"] {
         assert!(host_is_loopback(host), "{host}");
     }
     for host in [
@@ -84,6 +82,7 @@ fn hosts_that_name_this_machine() {
         "[]",
         "localhost:x",
         "127.0.0.1:80:80",
+        "::1",
     ] {
         assert!(!host_is_loopback(host), "{host}");
     }

@@ -76,7 +76,7 @@ impl From<call::Failure> for Problem {
             Reason::DeviceOffline => StatusCode::CONFLICT,
             Reason::InviteRefused(_) => StatusCode::BAD_GATEWAY,
             Reason::InviteTimeout | Reason::NoRtp | Reason::NoKeyFrame => StatusCode::GATEWAY_TIMEOUT,
-            Reason::NoCapacity | Reason::Ended => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::NoCapacity | Reason::Ended | Reason::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         };
         let problem =
             Problem::new(status, failure.code(), failure.step(), failure.detail.clone(), failure.hint());

@@ -21,11 +21,13 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     let data = tempfile::Builder::new().prefix("gbgate-demo-").tempdir().context("cannot make a folder for the data")?;
     on_loopback(&mut config, data.path());
     let gateway = Gateway::start(config.clone()).await?;
-    let sip = gateway.sip_udp().context("the demonstration needs sip.udp")?;
+    let sip = gateway.sip();
+    let udp = *sip.udp.first().context("the demonstration needs sip.udp")?;
+    let tcp = *sip.tcp.first().context("the demonstration needs sip.tcp")?;
     let stop = CancellationToken::new();
     let fleets = [
-        cameras(&config, sip, CAMERAS, 1, "132", SipTransport::Udp, 1)?,
-        cameras(&config, sip, 1, RECORDER_CHANNELS, "118", SipTransport::Tcp, 101)?,
+        cameras(&config, udp, CAMERAS, 1, "132", SipTransport::Udp, 1)?,
+        cameras(&config, tcp, 1, RECORDER_CHANNELS, "118", SipTransport::Tcp, 101)?,
     ];
     let mut leaving = Vec::new();
     for options in fleets {
@@ -33,6 +35,7 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     }
     announce(&gateway);
     super::signals::stop().await;
+    gateway.drain().await;
     stop.cancel();
     for fleet in leaving {
         fleet.await;

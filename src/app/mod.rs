@@ -1,6 +1,7 @@
 //! Everything put together: start in the right order, shutdown in the reverse one.
 
 pub mod demo;
+mod limits;
 pub mod signals;
 
 use std::net::{IpAddr, SocketAddr};
@@ -51,6 +52,7 @@ pub struct Gateway {
 impl Gateway {
     /// Opens the registry, binds all listeners, and starts. If anything fails nothing is left running.
     pub async fn start(config: Config) -> anyhow::Result<Gateway> {
+        limits::raise_open_files();
         let metrics = Metrics::install()?;
         let health = Health::default();
         let stop = CancellationToken::new();
@@ -85,11 +87,16 @@ impl Gateway {
             Some(tls) => Some(tls::server_config(&tls.files, &[b"http/1.1"]).map_err(first_bad_file)?),
             None => None,
         };
+        // With addresses of its own TLS has those, and `http.listen` stays plain.
+        let own_tls = config.http.tls.iter().flat_map(|tls| tls.listen.iter());
+        let plain = http_tls.clone().filter(|_| config.http.tls.as_ref().is_some_and(|tls| tls.listen.is_empty()));
+        let wanted = config.http.listen.iter().map(|address| (address, "http.listen", plain.clone()));
+        let wanted = wanted.chain(own_tls.map(|address| (address, "http.tls.listen", http_tls.clone())));
         let mut listeners = Vec::new();
-        for address in &config.http.listen {
-            listeners.push(bind::tcp(*address, "http.listen")?);
+        for (address, key, tls) in wanted {
+            listeners.push((bind::tcp(*address, key)?, tls));
         }
-        let http = listeners.first().map(|(_, address)| *address).context("http.listen is empty")?;
+        let http = listeners.first().map(|((_, address), _)| *address).context("http.listen is empty")?;
         let (webrtc_udp, webrtc_tcp) = (hub.udp_addr(), hub.tcp_addr());
         info!(sip_udp = ?bound.udp, sip_tcp = ?bound.tcp, sip_tls = ?bound.tls, ?webrtc_udp, ?webrtc_tcp, %http, "listening");
 
@@ -130,20 +137,20 @@ impl Gateway {
             stop: stop.clone(),
         };
         let router = api::router(api, console::router());
-        let tls = http_tls.is_some();
+        let tls = listeners.first().is_some_and(|(_, tls)| tls.is_some());
         let servers = listeners
             .into_iter()
-            .map(|(listener, _)| {
+            .map(|((listener, _), tls)| {
                 let limits = http::Limits::default();
-                tokio::spawn(http::serve(listener, http_tls.clone(), router.clone(), limits, stop.clone()))
+                tokio::spawn(http::serve(listener, tls, router.clone(), limits, stop.clone()))
             })
             .collect();
         Ok(Gateway { node, bound, http, tls, stop, servers })
     }
 
-    /// The first address of SIP over UDP.
-    pub fn sip_udp(&self) -> Option<SocketAddr> {
-        self.bound.udp.first().copied()
+    /// Where SIP is listened for.
+    pub fn sip(&self) -> &sip::Bound {
+        &self.bound
     }
 
     /// The first address of the console and the API.
@@ -155,9 +162,15 @@ impl Gateway {
         if self.tls { "https" } else { "http" }
     }
 
-    /// Ends all calls with BYE, keeps what is to be kept, closes all sockets. Takes some seconds at most.
-    pub async fn shut_down(self) {
+    /// Ends all calls with BYE. Devices can still take their leave afterwards.
+    pub async fn drain(&self) {
         self.node.drain().await;
+    }
+
+    /// Ends all calls, keeps what is to be kept, closes all sockets. Takes some seconds at most.
+    pub async fn shut_down(self) {
+        self.drain().await;
+        self.node.close().await;
         self.stop.cancel();
         for server in self.servers {
             // It ends by itself within its own limit.

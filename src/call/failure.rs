@@ -24,6 +24,8 @@ pub enum Reason {
     NoCapacity,
     /// The session ended while it was being waited for.
     Ended,
+    /// Somebody of this platform ended it on purpose.
+    Stopped,
 }
 
 /// A failed request for a stream.
@@ -50,6 +52,11 @@ impl Failure {
         Failure::new(Reason::DeviceOffline, detail)
     }
 
+    /// Somebody of this platform ended the session.
+    pub(crate) fn stopped(detail: impl Into<String>) -> Failure {
+        Failure::new(Reason::Stopped, detail)
+    }
+
     /// The session ended while somebody waited for it.
     pub fn ended(detail: impl Into<String>) -> Failure {
         Failure::new(Reason::Ended, detail)
@@ -66,6 +73,7 @@ impl Failure {
             Reason::NoKeyFrame => "no_key_frame",
             Reason::NoCapacity => "no_capacity",
             Reason::Ended => "stream_ended",
+            Reason::Stopped => "stream_stopped",
         }
     }
 
@@ -78,7 +86,7 @@ impl Failure {
             Reason::NoRtp => "rtp",
             Reason::NoKeyFrame => "key_frame",
             Reason::NoCapacity => "media",
-            Reason::Ended => "stream",
+            Reason::Ended | Reason::Stopped => "stream",
         }
     }
 
@@ -115,7 +123,8 @@ impl Failure {
                  the stream."
             }
             Reason::NoCapacity => "Widen media.ports or end streams that nobody needs.",
-            Reason::Ended => "Ask again; the device or an operator ended the stream.",
+            Reason::Ended => "Ask again; the device ended the stream, or its media stopped.",
+            Reason::Stopped => "Ask again if you still need it: somebody ended it on purpose.",
         }
     }
 

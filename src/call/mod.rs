@@ -245,7 +245,7 @@ impl Calls {
     pub fn stop(&mut self, id: CallId, why: &str) -> bool {
         let known = self.calls.get(&id).is_some_and(|call| self.live.get(&call.key) == Some(&id));
         if known {
-            self.finish(id, Failure::ended(why));
+            self.finish(id, Failure::stopped(why));
         }
         known
     }
@@ -254,7 +254,7 @@ impl Calls {
     pub fn stop_all(&mut self, why: &str) {
         let all: Vec<CallId> = self.live.values().copied().collect();
         for id in all {
-            self.finish(id, Failure::ended(why));
+            self.finish(id, Failure::stopped(why));
         }
     }
 

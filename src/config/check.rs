@@ -110,6 +110,13 @@ fn http(config: &Config, report: &mut Report) {
              127.0.0.1, where no sign-in is needed",
         );
     }
+    if config.http.listen.is_empty() {
+        report.error(
+            "http.listen",
+            "the console and the API need an address",
+            "write such as 127.0.0.1:8080",
+        );
+    }
     if let Some(tls) = &config.http.tls {
         check_tls(report, "http.tls", tls);
     }
@@ -172,8 +179,14 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
-/// Keys of the contract that this version reads and cannot use.
+/// What the contract has and this version cannot do yet: refused, or told to have no effect.
 fn later(config: &Config, report: &mut Report) {
+    for (key, list) in [("webrtc.udp", &config.webrtc.udp), ("webrtc.tcp", &config.webrtc.tcp)] {
+        if list.len() > 1 {
+            let advice = "write one; [::] is for IPv6 alone";
+            report.error(key, "more than one address is not in this version", advice);
+        }
+    }
     for key in ["cluster.node", "cluster.internal", "cluster.advertise", "cluster.secret"] {
         let is_default = match key {
             "cluster.node" => config.cluster.node.is_none(),

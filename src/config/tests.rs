@@ -295,6 +295,18 @@ fn what_has_no_effect_is_warned_of() {
 }
 
 #[test]
+fn what_cannot_work_is_refused() {
+    assert!(
+        errors("http: { listen: null }")[0].starts_with("gb.yaml:1: http.listen: the console and the API")
+    );
+    assert!(
+        errors("webrtc: { udp: [127.0.0.1:0, 127.0.0.2:0] }")[0]
+            .contains("webrtc.udp: more than one address")
+    );
+    assert!(errors("sip: { udp: [], tcp: null }")[0].contains("no device can reach"));
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let text = "sip: { password: hunter2hunter2 }\ncluster: { secret: hunter2 }\naccess: { bootstrap_admin_password: hunter2hunter2 }";
     let (config, _) = read(text).unwrap();

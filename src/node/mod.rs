@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tracing::{error, info};
+use tracing::{error, warn};
 
 use crate::call::{self, CallId, Key};
 use crate::device;
@@ -221,7 +221,7 @@ impl Node {
         sum
     }
 
-    /// Ends all calls with BYE and waits for the devices' answers, though not for long; then all is kept.
+    /// Ends all calls with BYE and waits for the devices' answers, though not for long. New ones are refused.
     pub async fn drain(&self) {
         for shard in &self.inner.shards {
             let _ = shard.send(Command::Input(Input::Drain)).await;
@@ -231,12 +231,16 @@ impl Node {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let in_time = tokio::time::timeout(DRAIN, ended).await.is_ok();
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
+            warn!("some devices did not answer BYE in time");
+        }
+    }
+
+    /// Ends viewers, keeps what is to be kept, and closes the registry. To be called after [`Node::drain`].
+    pub async fn close(&self) {
         self.inner.hub.shutdown().await;
-        info!(in_time, "calls ended");
-        // The keeper settles what it has; the store then keeps what it put off.
-        if self.inner.keeper.close().await.is_err() {
-            error!("the registry was not closed properly");
+        if let Err(error) = self.inner.keeper.close().await {
+            error!(%error, "the registry was not closed properly");
         }
     }
 

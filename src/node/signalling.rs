@@ -17,7 +17,8 @@ use crate::device;
 use crate::gb::id::Id;
 use crate::net::clock;
 use crate::net::sip::{DROPPED, Outlet};
-use crate::telemetry::metrics as names;
+use crate::sip::Message;
+use crate::telemetry::metrics::{self as names, Direction};
 
 /// Commands that may wait for a shard. A full inbox means that the node is overloaded: requests of devices are
 /// then dropped and counted (they come again), and commands of people fail.
@@ -112,6 +113,9 @@ impl Runner {
         while let Some(effect) = self.shard.poll_effect() {
             match effect {
                 Effect::Send { flow, bytes } => {
+                    if let Ok(message) = Message::parse(&bytes) {
+                        names::sip_message(Direction::Out, flow.transport, &message);
+                    }
                     // What could not be sent is counted; the transaction sends it again, or fails.
                     let _ = self.outlet.send(&flow, bytes);
                 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -27,8 +28,23 @@ pub(super) enum Source {
     /// The device connects to us, and again if its connection breaks.
     Passive { listener: RtpListener, line: Option<Line> },
     /// We connect to the device, once its answer says where.
-    Active { local: SocketAddr, connector: Option<RtpConnector>, remote: Option<SocketAddr>, line: Option<(Line, Lease)> },
+    Active { local: SocketAddr, active: Active },
 }
+
+/// How far a connection of ours has come.
+pub(super) enum Active {
+    /// The device has not answered yet.
+    Bound(RtpConnector),
+    /// Under way.
+    Connecting { remote: SocketAddr, attempt: Attempt },
+    /// Open; the lease holds the port.
+    Open { line: Line, _lease: Lease },
+    /// Given up.
+    Failed,
+}
+
+/// An attempt to connect. It is kept, so that it goes on when whoever waits for it looks elsewhere meanwhile.
+type Attempt = Pin<Box<dyn Future<Output = io::Result<(TcpStream, Lease)>> + Send>>;
 
 /// An open connection.
 pub(super) struct Line {
@@ -69,8 +85,7 @@ impl Source {
             MediaMode::TcpPassive => Source::Passive { listener: RtpListener::bind(ports, local)?, line: None },
             MediaMode::TcpActive => {
                 let connector = RtpConnector::bind(ports, local)?;
-                let local = connector.local_addr();
-                Source::Active { local, connector: Some(connector), remote: None, line: None }
+                Source::Active { local: connector.local_addr(), active: Active::Bound(connector) }
             }
         })
     }
@@ -91,8 +106,13 @@ impl Source {
 
     /// The device listens there: connect, if we are to.
     pub(super) fn connect(&mut self, to: SocketAddr) {
-        if let Source::Active { remote, .. } = self {
-            *remote = Some(to);
+        if let Source::Active { active, .. } = self {
+            *active = match std::mem::replace(active, Active::Failed) {
+                Active::Bound(connector) => {
+                    Active::Connecting { remote: to, attempt: Box::pin(connector.connect(to, CONNECT)) }
+                }
+                other => other,
+            };
         }
     }
 
@@ -128,20 +148,18 @@ impl Source {
                     Ok(())
                 }
             },
-            Source::Active { connector, remote, line, .. } => match (line, *remote) {
-                (Some((open, _)), _) => open.receive(packets).await,
-                (line @ None, Some(to)) => {
-                    let Some(connector) = connector.take() else {
-                        return Err(io::Error::other("the connection to the device was given up"));
-                    };
-                    let (stream, lease) = connector
-                        .connect(to, CONNECT)
-                        .await
-                        .map_err(|error| io::Error::new(error.kind(), format!("cannot connect to {to}: {error}")))?;
-                    *line = Some((Line::new(stream, to), lease));
+            Source::Active { active, .. } => match active {
+                Active::Bound(_) => std::future::pending().await,
+                Active::Connecting { remote, attempt } => {
+                    let remote = *remote;
+                    let (stream, lease) = attempt.await.map_err(|error| {
+                        io::Error::new(error.kind(), format!("cannot connect to {remote}: {error}"))
+                    })?;
+                    *active = Active::Open { line: Line::new(stream, remote), _lease: lease };
                     Ok(())
                 }
-                (None, None) => std::future::pending().await,
+                Active::Open { line, .. } => line.receive(packets).await,
+                Active::Failed => Err(io::Error::other("the connection to the device was given up")),
             },
         }
     }

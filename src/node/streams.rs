@@ -10,6 +10,7 @@ use metrics::gauge;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant as TokioInstant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::intake::{Counts, Intake};
@@ -80,13 +81,13 @@ pub(super) struct Streams {
 /// The way to a stream's task.
 struct Handle {
     asks: mpsc::Sender<Ask>,
+    close: CancellationToken,
     report: Mutex<Report>,
 }
 
 enum Ask {
     Connect { remote: Option<SocketAddr>, ssrc: u32 },
     Feed(oneshot::Sender<(Feed, Info)>),
-    Close,
 }
 
 impl Streams {
@@ -117,7 +118,7 @@ impl Streams {
             transport: target.transport,
             started_at: now.unix,
         };
-        let handle = Arc::new(Handle { asks, report: Mutex::new(report) });
+        let handle = Arc::new(Handle { asks, close: CancellationToken::new(), report: Mutex::new(report) });
         self.running.write().insert(call, Arc::clone(&handle));
         gauge!(names::STREAMS).increment(1.0);
         tokio::spawn(async move {
@@ -153,21 +154,17 @@ impl Streams {
 
     /// The device's answer is known.
     pub(super) fn connect(&self, call: CallId, remote: Option<SocketAddr>, ssrc: u32) {
-        self.ask(call, Ask::Connect { remote, ssrc });
+        if let Some(handle) = self.running.read().get(&call) {
+            // The inbox is full only where nobody reads it: the stream is over then.
+            let _ = handle.asks.try_send(Ask::Connect { remote, ssrc });
+        }
     }
 
     /// Ends a stream for all who read it.
     pub(super) fn close(&self, call: CallId, why: &str) {
         debug!(%call, why, "stream closes");
-        self.ask(call, Ask::Close);
-        // From here on nobody finds it; its task ends when it has read the request, or its inbox is gone.
-        self.running.write().remove(&call);
-    }
-
-    fn ask(&self, call: CallId, ask: Ask) {
-        if let Some(handle) = self.running.read().get(&call) {
-            // A full inbox belongs to a task that will look at its closed inbox soon.
-            let _ = handle.asks.try_send(ask);
+        if let Some(handle) = self.running.write().remove(&call) {
+            handle.close.cancel();
         }
     }
 
@@ -225,6 +222,7 @@ impl Task<'_> {
         let mut packets: Vec<(SocketAddr, Bytes)> = Vec::new();
         let mut look = tokio::time::interval(LOOK_EVERY);
         let key_frames = self.intake.key_frames();
+        let close = self.handle.close.clone();
         loop {
             let due = self.intake.next_timeout().map(TokioInstant::from_std);
             tokio::select! {
@@ -252,8 +250,9 @@ impl Task<'_> {
                         let _ = reply.send((self.intake.feed(), self.intake.info(clock::now())));
                         self.tell_readers().await;
                     }
-                    Some(Ask::Close) | None => return,
+                    None => return,
                 },
+                () = close.cancelled() => return,
                 () = key_frames.asked() => {
                     let key = self.handle.report.lock().key;
                     let _ = self.news.shard.send(Command::Input(Input::KeyFrame { key })).await;

@@ -42,7 +42,7 @@ pub(super) struct Entry {
     pub(super) last_seen: Option<UnixMillis>,
     pub(super) silent: bool,
     pub(super) channels: BTreeMap<Id, Slot>,
-    /// Channels that are no tombstones, and those of them whose status is good.
+    /// Channels that are no tombstones and no folders, and those of them whose status is good.
     pub(super) listed: u32,
     pub(super) good: u32,
     pub(super) calls: BTreeMap<(Id, Box<str>), Call>,
@@ -251,16 +251,16 @@ impl Entry {
             // Built at once, the tree's nodes are full: a third less memory than by single inserts.
             self.channels =
                 channels.iter().map(|channel| (channel.id, Slot::pack(channel, interner))).collect();
-            for slot in self.channels.values().filter(|slot| slot.gone().is_none()) {
+            for (_, slot) in self.channels.iter().filter(|(id, slot)| is_channel(id, slot)) {
                 self.listed += 1;
                 self.good += u32::from(slot.status);
             }
-            tally.added = self.listed;
+            tally.added = self.channels.values().filter(|slot| slot.gone().is_none()).count() as u32;
             return tally;
         }
         for channel in channels {
             let slot = Slot::pack(channel, interner);
-            let (listed, good) = (slot.gone().is_none(), slot.gone().is_none() && slot.status);
+            let listed = slot.gone().is_none();
             let old = self.channels.get(&channel.id);
             let same = old.is_some_and(|old| old.same(&slot));
             let was_listed = old.is_some_and(|old| old.gone().is_none());
@@ -268,8 +268,10 @@ impl Entry {
                 continue;
             }
             self.uncount(&channel.id);
-            self.listed += u32::from(listed);
-            self.good += u32::from(good);
+            if is_channel(&channel.id, &slot) {
+                self.listed += 1;
+                self.good += u32::from(slot.status);
+            }
             self.channels.insert(channel.id, slot);
             match (was_listed, listed) {
                 (false, true) => tally.added += 1,
@@ -309,10 +311,10 @@ impl Entry {
         match self.channels.get_mut(id) {
             Some(slot) if slot.gone().is_none() && slot.status != status => {
                 slot.status = status;
-                if status {
-                    self.good += 1;
-                } else {
-                    self.good -= 1;
+                match (is_channel(id, slot), status) {
+                    (true, true) => self.good += 1,
+                    (true, false) => self.good -= 1,
+                    (false, _) => {}
                 }
                 tally.changed = 1;
             }
@@ -323,9 +325,14 @@ impl Entry {
 
     /// Takes a channel out of the counts, before it is changed or removed.
     fn uncount(&mut self, id: &Id) {
-        if let Some(slot) = self.channels.get(id).filter(|slot| slot.gone().is_none()) {
+        if let Some(slot) = self.channels.get(id).filter(|slot| is_channel(id, slot)) {
             self.listed -= 1;
             self.good -= u32::from(slot.status);
         }
     }
+}
+
+/// Whether an item of a catalog counts as a channel: it is no tombstone, and not only there to hold others.
+pub(super) fn is_channel(id: &Id, slot: &Slot) -> bool {
+    slot.gone().is_none() && !id.kind().is_folder()
 }

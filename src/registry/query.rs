@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::MAX_PAGE;
-use super::index::{Entry, Index};
+use super::index::{Entry, Index, is_channel};
 use super::model::{Call, Channel, Device, Registration};
 use super::slot::{Common, Slot};
 use crate::gb::id::Id;
@@ -176,7 +176,7 @@ impl Index {
         Ok(page.finish())
     }
 
-    /// A page of channels. `limit` is kept between 1 and [`MAX_PAGE`].
+    /// A page of channels, without folders: those are in [`Index::level`]. `limit` is kept between 1 and [`MAX_PAGE`].
     ///
     /// Without `q` and `region` it takes the time of the page alone; with them, of a pass over all channels of
     /// the device, or of all devices.
@@ -202,7 +202,7 @@ impl Index {
             let first =
                 after.filter(|cursor| counted && cursor.device == *id).and_then(|cursor| cursor.channel);
             for (channel, slot) in entry.channels.range(beyond(first)) {
-                let found = slot.gone().is_none()
+                let found = is_channel(channel, slot)
                     && filter.online.is_none_or(|online| online == (entry.online() && slot.status))
                     && filter.region.is_none_or(|region| slot.in_region(region))
                     && needle.as_ref().is_none_or(|needle| needle.is_in(channel.as_str(), slot.name()));

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::gb::id::Id;
+use crate::gb::sdp::MediaMode;
 use crate::gb::time::UnixMillis;
 use crate::sip::{Dialog, Transport};
 

@@ -302,7 +302,7 @@ impl Device {
             (Root::Query, "Catalog") => self.catalog(now, body.sn),
             (Root::Query, "DeviceInfo") => {
                 let info = DeviceInfo {
-                    name: Some(format!("模拟设备 {}", self.id)),
+                    name: Some(self.name()),
                     manufacturer: Some("gbgate".to_owned()),
                     model: Some("Simulator".to_owned()),
                     firmware: Some(env!("CARGO_PKG_VERSION").to_owned()),
@@ -343,6 +343,12 @@ impl Device {
         self.next_page(now);
     }
 
+    /// What people would call it.
+    fn name(&self) -> String {
+        let kind = if self.channels.len() > 1 { "录像机" } else { "摄像机" };
+        format!("{kind} {}", serial(&self.id))
+    }
+
     fn item(&self, index: usize, channel: &Id) -> CatalogItem {
         CatalogItem {
             manufacturer: Some("gbgate".to_owned()),
@@ -355,7 +361,7 @@ impl Device {
             longitude: Some(117.0 + index as f64 / 1_000.0),
             latitude: Some(31.8),
             ptz_type: Some(1),
-            ..CatalogItem::new(*channel, &format!("摄像机 {}", index + 1))
+            ..CatalogItem::new(*channel, &format!("摄像机 {}", serial(channel)))
         }
     }
 
@@ -527,4 +533,9 @@ impl Device {
 /// IFameCmd to 2016, IFrameCmd from 2022.
 fn is_key_frame_command(command: &Element) -> bool {
     ["IFameCmd", "IFrameCmd"].iter().any(|name| command.child(name).is_some())
+}
+
+/// The serial number in an id, without leading zeros.
+fn serial(id: &Id) -> &str {
+    id.as_str().get(14..).unwrap_or_default().trim_start_matches('0')
 }

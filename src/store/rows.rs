@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::{Loaded, StoreError};
 use crate::gb::id::Id;
 use crate::gb::time::UnixMillis;
-use crate::registry::{Cause, Call, Channel, Device, Registration, Touch, Write, retire};
+use crate::registry::{Call, Cause, Channel, Device, Registration, Touch, Write, retire};
 
 /// The version of this layout. A field more in a record is no new version; a key that moves is.
 pub(super) const SCHEMA: &str = "1";

@@ -197,9 +197,8 @@ fn signs_of_life_are_put_off_and_kept_on_closing() {
 #[test]
 fn signs_of_life_are_written_when_due() {
     let disk = Disk::default();
-    let opener = disk.clone();
     let pace = Pace { gather: Duration::ZERO, touch_every: Duration::ZERO, reopen_every: Duration::ZERO };
-    let store = Embedded::start(Box::new(move || opener.database()), pace).unwrap();
+    let store = Embedded::start(Box::new(move || disk.database()), pace).unwrap();
     wait(store.commit(vec![Write::PutDevice(device(0))])).unwrap();
     wait(
         store.commit(vec![Write::Touch { touches: vec![Touch { device: device_id(0), at: UnixMillis(7) }] }]),

@@ -9,8 +9,9 @@ use tracing::warn;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What is logged without `RUST_LOG`. The WebRTC crates tell each step of ICE at `info`.
-const DEFAULT_FILTER: &str = "info,rtc=warn";
+/// What is logged without `RUST_LOG`. The WebRTC crates tell each step of ICE at `info`,
+/// and warn of each TLS extension of a browser that they do not know.
+const DEFAULT_FILTER: &str = "info,rtc=warn,rtc_dtls=error,rtc_ice=error";
 
 /// How a line of the log looks.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]

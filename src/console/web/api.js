@@ -56,7 +56,8 @@ export class Api {
     }
   }
 
-  signOut() {
+  async signOut() {
+    await this.request("POST", "/api/v1/logout", { keepalive: true }).catch(() => {});
     this.#keep(null);
   }
 
@@ -227,13 +228,18 @@ export class Updates extends EventTarget {
       if (document.hidden) return;
       ticks += 1;
       this.dispatchEvent(new Event("tick"));
-      if (this.#state !== "live" || ticks % RESYNC_TICKS === 0) this.dispatchEvent(new Event("resync"));
+      if (this.#state !== "live" || ticks % RESYNC_TICKS === 0) this.resync();
     };
     setInterval(tick, POLL_MS);
     document.addEventListener("visibilitychange", () => {
       ticks = -1;
       tick();
     });
+  }
+
+  /** Events were missed. */
+  resync() {
+    this.dispatchEvent(new Event("resync"));
   }
 
   #become(state) {
@@ -270,7 +276,7 @@ export class Updates extends EventTarget {
       const response = await this.#api.request("GET", "/api/v1/events", { accept: "text/event-stream", signal: control.signal });
       opened();
       // Between the last answer and this stream something may have changed.
-      this.dispatchEvent(new Event("resync"));
+      this.resync();
       const parser = new EventParser((name, data) => this.#event(name, data));
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (;;) {

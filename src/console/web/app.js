@@ -1,6 +1,6 @@
 // Wires the page together.
 
-import { Api, Updates } from "./api.js";
+import { Api, Problem, Updates } from "./api.js";
 import { DeviceTree } from "./devices.js";
 import { h, icon, write } from "./dom.js";
 import { number } from "./format.js";
@@ -34,8 +34,8 @@ api.onSignIn = async () => {
   byId("sign-out").hidden = false;
 };
 byId("sign-out").hidden = !api.signedIn;
-byId("sign-out").addEventListener("click", () => {
-  api.signOut();
+byId("sign-out").addEventListener("click", async () => {
+  await api.signOut();
   location.reload(); // leaves nothing of what was seen
 });
 
@@ -56,6 +56,7 @@ const tree = new DeviceTree(api, {
 const streams = new Streams(api, tree.names, {
   body: byId("streams-body"), none: byId("streams-none"), more: byId("streams-more"),
 });
+streams.addEventListener("stopped", ({ detail }) => wall.streamEnded(detail, new Problem("stream_stopped")));
 wall.addEventListener("change", () => tree.mark(wall.playing()));
 
 // What is counted: from the lists where they were read to their end, else as the node tells.
@@ -107,6 +108,10 @@ updates.addEventListener("event", ({ detail: { name, data } }) => {
     tree.changed(device);
   } else if (name === "stream.started" || name === "stream.ended") {
     streams.refresh();
+    // For these a viewer waits; after any other end it may as well try again.
+    if (["device_offline", "stream_stopped"].includes(data.code)) wall.streamEnded(data, new Problem(data.code, data));
+  } else if (name === "lost") {
+    updates.resync();
   }
 });
 connection();

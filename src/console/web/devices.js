@@ -70,7 +70,8 @@ class List {
     try {
       await read();
     } catch (error) {
-      if (error.name === "AbortError") return;
+      // What was read before stays, and is read again soon; that the gateway is away is told in one place.
+      if (error.name === "AbortError" || this.pager.items.length) return;
       sayIn(this.#more.firstChild, "devices.failed", { detail: error.message });
       this.#more.hidden = false;
       return;

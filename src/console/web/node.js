@@ -18,6 +18,15 @@ function split(address) {
   return { host: address.slice(0, at).replace(/^\[|\]$/g, ""), port: address.slice(at + 1) };
 }
 
+const LISTENERS = ["sip_udp", "sip_tcp", "sip_tls", "http", "webrtc_udp", "webrtc_tcp"];
+const FIGURES = ["devices", "devices_online", "channels", "channels_online", "streams", "viewers"];
+
+/** The members of an object, the known ones first and in their order. */
+function ordered(object, known) {
+  const place = (name) => (known.includes(name) ? known.indexOf(name) : known.length);
+  return Object.entries(object).sort(([a], [b]) => place(a) - place(b));
+}
+
 function words(name) {
   return name.replaceAll("_", " ");
 }
@@ -51,7 +60,7 @@ export class NodeInfo extends EventTarget {
   }
 
   counts() {
-    return this.info?.counts ?? {};
+    return this.info?.load ?? {};
   }
 
   /** Where browsers send media, for the hint of a closed path. */
@@ -65,16 +74,16 @@ export class NodeInfo extends EventTarget {
     const { info } = this;
     if (!info) return;
     const { identity, listen, load, camera, loopback } = this.#parts;
-    const { node, version, listen: ports = {}, platform = {}, counts, ...rest } = info;
-    identity.replaceChildren(...row(say("node.name"), node ?? "–"), ...row(say("node.version"), version ?? "–"),
-      ...(rest.started_at ? row(say("node.started_at"), dateTime(rest.started_at)) : []));
-    delete rest.started_at;
-    listen.replaceChildren(...Object.entries(ports).flatMap(([name, value]) =>
+    const { listen: ports = {}, platform = {} } = info;
+    identity.replaceChildren(...row(say("node.name"), info.node ?? "–"), ...row(say("node.version"), info.version ?? "–"),
+      ...(info.started_at ? row(say("node.started_at"), dateTime(info.started_at)) : []));
+    listen.replaceChildren(...ordered(ports, LISTENERS).flatMap(([name, value]) =>
       row(find(`listen.${name}`) ?? words(name), addresses(value).join(", ") || say("node.off"))));
 
-    // Whatever else the node tells about itself, by its own names.
-    const figures = Object.entries({ ...counts, ...rest.load, ...rest }).filter(([, value]) => ["number", "string", "boolean"].includes(typeof value));
-    load.replaceChildren(...figures.flatMap(([name, value]) => row(find(`load.${name}`) ?? words(name), typeof value === "number" ? number(value, Number.isInteger(value) ? 0 : 2) : String(value))));
+    // Figures that a later node adds show under their own names.
+    const figures = ordered(info.load ?? {}, FIGURES).filter(([, value]) => Number.isFinite(value));
+    load.replaceChildren(...figures.flatMap(([name, value]) =>
+      row(find(`load.${name}`) ?? words(name), number(value, Number.isInteger(value) ? 0 : 2))));
     load.parentElement.hidden = figures.length === 0;
 
     const [sip] = addresses(ports.sip_udp ?? ports.sip_tcp);

@@ -51,14 +51,15 @@ class StreamView {
     set("loss", stream.lost === undefined ? "–" : percent(seen ? stream.lost / seen : 0));
     this.#cells.get("loss").title = `${number(stream.lost)} / ${number(seen)}`;
     set("readers", number(stream.readers));
-    pair("transport", stream.transport, stream.ssrc);
+    // An SSRC has ten digits in this standard; the first tells live from recorded.
+    pair("transport", stream.transport, stream.ssrc === null || stream.ssrc === undefined ? "" : String(stream.ssrc).padStart(10, "0"));
     set("since", since(stream.started_at));
     this.#cells.get("since").title = dateTime(stream.started_at);
     Object.assign(this.element.dataset, { stream: stream.id, device: stream.device, channel: stream.channel, readers: stream.readers });
   }
 }
 
-/** Fires "counts" when it was read. */
+/** Fires "counts" when it was read, "stopped" (with the stream) when the person stopped one. */
 export class Streams extends EventTarget {
   #api;
   #pager;
@@ -113,6 +114,8 @@ export class Streams extends EventTarget {
 
   async stop(stream) {
     if (!confirm(say("streams.stop.sure", { readers: number(stream.readers) }))) return;
+    // Told beforehand, so that our own pictures of it do not come back at once.
+    this.dispatchEvent(new CustomEvent("stopped", { detail: stream }));
     try {
       await this.#api.request("DELETE", `/api/v1/streams/${encodeURIComponent(stream.id)}`);
     } catch {

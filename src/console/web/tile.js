@@ -2,17 +2,21 @@
 
 import { h, icon, write } from "./dom.js";
 import { bitRate, codec, fileName, number, percent } from "./format.js";
-import { find, nameBy, say, sayIn } from "./i18n.js";
+import { find, language, nameBy, say, sayIn } from "./i18n.js";
 import { Viewer } from "./whep.js";
 
-/** The words for a failure: the known ones by code, else what the gateway said. */
+/**
+ * The words for a failure: the known ones by code, else what the gateway said. The gateway's hint is of
+ * this one case (it knows the device's answer) but English only.
+ */
 function explain(problem, facts) {
   const key = `error.${problem.code}`;
   const known = find(key) !== null;
+  const said = known && problem.hint && language() === "en";
   return {
     title: find(key) ?? (problem.title || say("error.other")),
     step: known ? find(`${key}.step`) : problem.step,
-    hint: known ? find(`${key}.hint`, facts) : problem.hint,
+    hint: known && !said ? find(`${key}.hint`, facts) : problem.hint,
     detail: problem.detail,
   };
 }
@@ -89,6 +93,10 @@ export class Tile extends EventTarget {
     return this.#viewer?.state ?? "idle";
   }
 
+  get waitsForDevice() {
+    return this.state === "failed" && this.#viewer.problem.code === "device_offline";
+  }
+
   choose() {
     this.dispatchEvent(new Event("choose"));
   }
@@ -125,6 +133,11 @@ export class Tile extends EventTarget {
     for (const name of ["device", "channel"]) delete this.element.dataset[name];
     this.show();
     this.dispatchEvent(new Event("change"));
+  }
+
+  /** The picture ended for a known reason: no use in asking for it again by itself. */
+  fail(problem) {
+    this.#viewer?.fail(problem);
   }
 
   /** The page goes away. */

@@ -6,6 +6,8 @@ import { recall, remember } from "./prefs.js";
 import { Tile } from "./tile.js";
 
 const LAYOUTS = ["1", "4", "9"];
+/** What waits for its device asks again this often, should the event of its return be missed. */
+const WAITING_MS = 30_000;
 
 /** Fires "change" when another set of channels plays. */
 export class Wall extends EventTarget {
@@ -34,6 +36,7 @@ export class Wall extends EventTarget {
       this.#select(this.#tiles[0]);
     });
     addEventListener("pagehide", () => this.#tiles.forEach((tile) => tile.leave()));
+    setInterval(() => this.#tiles.forEach((tile) => tile.waitsForDevice && tile.retry()), WAITING_MS);
     onLanguage(() => this.#tiles.forEach((tile) => tile.show()));
     // Back out of the browser's cache of pages: the connections are gone, the wish is not.
     addEventListener("pageshow", (event) => event.persisted && this.#tiles.forEach((tile) => tile.retry()));
@@ -99,8 +102,14 @@ export class Wall extends EventTarget {
 
   /** A device is back: what waits for it starts. */
   deviceOnline(device) {
+    for (const tile of this.#tiles) if (tile.waitsForDevice && tile.channel.device === device) tile.retry();
+  }
+
+  /** A stream ended for all who watch it. */
+  streamEnded({ device, channel, stream }, problem) {
+    if (stream && stream !== "main") return;
     for (const tile of this.#tiles) {
-      if (tile.state === "failed" && tile.channel?.device === device && tile.element.viewer.problem.code === "device_offline") tile.retry();
+      if (tile.channel?.device === device && tile.channel.id === channel) tile.fail(problem);
     }
   }
 

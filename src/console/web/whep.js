@@ -12,8 +12,9 @@ const STALLED_MS = 10_000;
 /** A picture that ran this long makes the next failure a first one again. */
 const STEADY_MS = 15_000;
 const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 15_000;
-const ATTEMPTS = 10;
+const LAST_RETRY_MS = 30_000;
+/** How often a path that never worked is tried again. */
+const PATH_RETRIES = 3;
 /** What trying again does not change. */
 const FINAL = new Set(["not_found", "no_common_codec", "forbidden", "no_webrtc", "bad_answer"]);
 
@@ -76,6 +77,14 @@ export class Viewer extends EventTarget {
     this.#since = performance.now();
     this.seen = true;
     this.#become("playing");
+  }
+
+  /** Ends it for a reason that trying again does not change. */
+  fail(problem) {
+    if (this.closed) return;
+    this.#abort.abort();
+    this.#drop();
+    this.#become("failed", problem);
   }
 
   /** Ends it. With `leaving`, in a way that outlives the page. */
@@ -161,17 +170,12 @@ export class Viewer extends EventTarget {
   /** The connection is gone or never came; tries again unless that is of no use. */
   #lost(problem) {
     if (this.closed) return;
-    this.#drop();
     if (this.state === "playing" && performance.now() - this.#since > STEADY_MS) this.attempt = 0;
-    // A person who clicked wants to know at once why the gateway has no picture. One that was there, or
-    // whose path only broke, may come back.
-    const again = this.seen || problem.code === "ice_failed";
-    const worth = again && !FINAL.has(problem.code) && this.attempt < ATTEMPTS;
-    if (!worth) {
-      this.#abort.abort();
-      this.#become("failed", problem);
-      return;
-    }
+    // A person who clicked wants to know at once why there is no picture. One that was there is asked for
+    // until it is back: a wall hangs where nobody clicks.
+    const again = this.seen || (problem.code === "ice_failed" && this.attempt < PATH_RETRIES);
+    if (!again || FINAL.has(problem.code)) return this.fail(problem);
+    this.#drop();
     const pause = Math.min(FIRST_RETRY_MS * 2 ** this.attempt, LAST_RETRY_MS) * (0.75 + Math.random() / 2);
     this.attempt += 1;
     this.#become("reconnecting", problem);

@@ -140,7 +140,7 @@ mod tests {
 
     fn unit(codec: Codec, pts: i64, key: bool, size: usize) -> AccessUnit {
         let payload = Bytes::from(vec![0x41; size]);
-        let nals = [0..size as u32].into_iter().collect();
+        let nals = std::iter::once(0..size as u32).collect();
         AccessUnit { codec, pts, dts: pts, key, damaged: false, payload, nals }
     }
 

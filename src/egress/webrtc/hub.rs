@@ -22,7 +22,7 @@ use super::session::{Path, Session, Terms};
 use super::stun::{Request, StunError, is_stun};
 use super::udp::Udp;
 use super::viewer::{INBOX, Input, Viewer};
-use super::{Answer, BindError, Config, Feed, OfferError, TrickleError, Tracks, addresses, ice_tcp};
+use super::{Answer, BindError, Config, Feed, OfferError, Tracks, TrickleError, addresses, ice_tcp};
 
 /// TCP connections that a viewer may hold: one for each candidate pair that its browser tries.
 const MAX_CONNECTIONS: usize = 8;
@@ -403,9 +403,8 @@ fn listen(
     udp: Option<SocketAddr>,
     tcp: Option<SocketAddr>,
 ) -> Result<(Option<Udp>, Option<TcpListener>), BindError> {
-    let bind_udp = |address| {
-        Udp::bind(address).map_err(|error| BindError::Listen { transport: "udp", address, error })
-    };
+    let bind_udp =
+        |address| Udp::bind(address).map_err(|error| BindError::Listen { transport: "udp", address, error });
     let bind_tcp = |address| {
         ice_tcp::bind(address).map_err(|error| BindError::Listen { transport: "tcp", address, error })
     };

@@ -85,10 +85,15 @@ async fn serve(stream: TcpStream, remote: SocketAddr, shared: Arc<Shared>, stran
     drop(stranger);
     let (reply, queue) = mpsc::channel(QUEUE);
     route.deliver(path, &first, Some(reply.clone()));
-    tokio::select! {
-        () = read(&mut reader, buffer, &route, path, reply) => {}
-        _ = write(writer, queue) => {}
-        () = route.inbox.closed() => {}
+    let mut writing = std::pin::pin!(write(writer, queue));
+    let viewer_left = tokio::select! {
+        () = read(&mut reader, buffer, &route, path, reply) => false,
+        _ = &mut writing => false,
+        () = route.inbox.closed() => true,
+    };
+    if viewer_left {
+        // Its last words still go out; no one can add to them.
+        let _ = writing.await;
     }
 }
 

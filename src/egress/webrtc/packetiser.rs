@@ -102,7 +102,7 @@ mod tests {
     use bytes::Bytes;
 
     fn unit(codec: Codec, pts: i64, payload: Vec<u8>) -> AccessUnit {
-        let nals = [0..payload.len() as u32].into_iter().collect();
+        let nals = std::iter::once(0..payload.len() as u32).collect();
         AccessUnit { codec, pts, dts: pts, key: true, damaged: false, payload: Bytes::from(payload), nals }
     }
 
@@ -112,7 +112,10 @@ mod tests {
         let batches = Packetiser::new().push(&unit);
         assert_eq!(batches.len(), 1);
         let batch = &batches[0];
-        assert_eq!((batch.track, batch.timestamp, batch.clock(), batch.key), (Track::Video, 3600, 90_000, true));
+        assert_eq!(
+            (batch.track, batch.timestamp, batch.clock(), batch.key),
+            (Track::Video, 3600, 90_000, true)
+        );
         assert!(batch.packets.len() >= 3);
         assert!(batch.packets.iter().all(|p| p.head.len() + p.body.len() <= MAX_PAYLOAD));
         assert!(batch.packets.iter().rev().skip(1).all(|p| !p.marker));

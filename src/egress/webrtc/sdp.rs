@@ -24,7 +24,7 @@ pub enum BadOffer {
     TooLong,
     #[error("this is not a session description")]
     NotSdp,
-    #[error("a=ice-ufrag or a=ice-pwd is missing")]
+    #[error("a=ice-ufrag is missing")]
     NoIce,
     #[error("the offer is ice-lite, as we are: one side has to send checks")]
     IceLite,
@@ -37,8 +37,8 @@ pub enum BadOffer {
 /// What of the offer concerns the transport.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Peer {
+    /// The peer's password is of no use: we send it no checks.
     pub user: String,
-    pub password: String,
     /// SHA-256 of the peer's certificate.
     pub fingerprint: [u8; 32],
 }
@@ -90,7 +90,6 @@ struct Section<'a> {
     mux: bool,
     reduced: bool,
     user: Option<&'a str>,
-    password: Option<&'a str>,
     fingerprint: Option<[u8; 32]>,
     setup: Option<&'a str>,
     lite: bool,
@@ -123,23 +122,21 @@ impl<'a> Negotiated<'a> {
         Ok(negotiated)
     }
 
-    /// The transport is that of the first section of the answer's bundle.
+    /// The transport is that of the first section of the answer's bundle; what is not said there holds for the
+    /// session, or is said in the section that the offer's bundle begins with.
     fn read_peer(&self, session: &Section<'a>) -> Result<Peer, BadOffer> {
         let first = self.chosen().map(|(chosen, _)| chosen.section).min().unwrap_or(0);
-        let section = self.sections.get(first).ok_or(BadOffer::NotSdp)?;
+        let places = || self.sections.get(first).into_iter().chain([session]).chain(&self.sections);
         if session.lite {
             return Err(BadOffer::IceLite);
         }
-        if matches!(section.setup.or(session.setup), Some("passive" | "holdconn")) {
+        if matches!(places().find_map(|place| place.setup), Some("passive" | "holdconn")) {
             return Err(BadOffer::Setup);
         }
-        let user = section.user.or(session.user).ok_or(BadOffer::NoIce)?;
-        let password = section.password.or(session.password).ok_or(BadOffer::NoIce)?;
-        if user.is_empty() || user.len() > MAX_ECHO || password.is_empty() || password.len() > MAX_ECHO {
-            return Err(BadOffer::NoIce);
-        }
-        let fingerprint = section.fingerprint.or(session.fingerprint).ok_or(BadOffer::NoFingerprint)?;
-        Ok(Peer { user: user.to_owned(), password: password.to_owned(), fingerprint })
+        let user = places().find_map(|place| place.user).filter(|user| !user.is_empty());
+        let user = user.ok_or(BadOffer::NoIce)?.to_owned();
+        let fingerprint = places().find_map(|place| place.fingerprint).ok_or(BadOffer::NoFingerprint)?;
+        Ok(Peer { user, fingerprint })
     }
 
     fn chosen(&self) -> impl Iterator<Item = (&Chosen, Track)> {
@@ -200,7 +197,11 @@ impl<'a> Section<'a> {
             let parameters = self.parameters_of(rtx);
             track == Track::Video && parameter(parameters, "apt") == Some(format)
         });
-        Some(Chosen { section: index, payload_type: format.parse().ok()?, rtx: rtx.and_then(|f| f.parse().ok()) })
+        Some(Chosen {
+            section: index,
+            payload_type: format.parse().ok()?,
+            rtx: rtx.and_then(|f| f.parse().ok()),
+        })
     }
 
     /// Payload types with this encoding name, in the order of preference.
@@ -266,7 +267,10 @@ impl<'a> Section<'a> {
         let format = payload_type.to_string();
         match self.maps.iter().find(|(payload_type, _)| **payload_type == format) {
             Some((_, map)) => line(out, &format!("a=rtpmap:{format} {map}")),
-            None => line(out, &format!("a=rtpmap:{format} {}", if format == "8" { "PCMA/8000" } else { "PCMU/8000" })),
+            None => line(
+                out,
+                &format!("a=rtpmap:{format} {}", if format == "8" { "PCMA/8000" } else { "PCMU/8000" }),
+            ),
         }
         let parameters = self.parameters_of(&format);
         if !parameters.is_empty() {
@@ -317,7 +321,10 @@ impl<'a> Section<'a> {
 fn candidates(out: &mut String, local: &Local<'_>) {
     for (index, address) in local.udp.iter().enumerate() {
         let priority = 126 << 24 | (0xFFFF - index as u32) << 8 | 0xFF;
-        line(out, &format!("a=candidate:u{index} 1 udp {priority} {} {} typ host", address.ip(), address.port()));
+        line(
+            out,
+            &format!("a=candidate:u{index} 1 udp {priority} {} {} typ host", address.ip(), address.port()),
+        );
     }
     for (index, address) in local.tcp.iter().enumerate() {
         let priority = 90 << 24 | (0x9FFF - index as u32) << 8 | 0xFF;
@@ -412,7 +419,6 @@ impl<'a> Section<'a> {
             "rtcp-rsize" => self.reduced = true,
             "ice-lite" => self.lite = true,
             "ice-ufrag" => self.user = Some(value),
-            "ice-pwd" => self.password = Some(value),
             "setup" => self.setup = Some(value),
             "fingerprint" => self.fingerprint = self.fingerprint.or_else(|| fingerprint(value)),
             "rtpmap" if self.maps.len() < MAX_FORMATS => self.maps.extend(pair()),
@@ -428,7 +434,8 @@ fn fingerprint(value: &str) -> Option<[u8; 32]> {
     if !algorithm.eq_ignore_ascii_case("sha-256") {
         return None;
     }
-    let bytes: Option<Vec<u8>> = hex.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> =
+        hex.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
     bytes?.try_into().ok()
 }
 

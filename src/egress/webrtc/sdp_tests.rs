@@ -70,18 +70,23 @@ fn the_offer_of_a_browser_is_answered() {
 #[test]
 fn the_answer_is_read_by_another_stack() {
     let answer = read(CHROMIUM).answer(&local());
-    let parsed = rtc::sdp::SessionDescription::unmarshal(&mut std::io::Cursor::new(answer.as_bytes())).unwrap();
+    let parsed =
+        rtc::sdp::SessionDescription::unmarshal(&mut std::io::Cursor::new(answer.as_bytes())).unwrap();
     assert_eq!(parsed.media_descriptions.len(), 2);
 }
 
 #[test]
 fn sections_without_a_use_are_declined() {
-    let offer = format!("{CHROMIUM}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\na=sctp-port:5000\r\n")
-        .replace("BUNDLE 0 1", "BUNDLE 0 1 2");
+    let offer = format!(
+        "{CHROMIUM}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\na=sctp-port:5000\r\n"
+    )
+    .replace("BUNDLE 0 1", "BUNDLE 0 1 2");
     let negotiated = Negotiated::read(&offer, Some(Codec::H264), None).unwrap();
     let answer = negotiated.answer(&local());
     assert!(answer.contains("a=group:BUNDLE 0\r\n"));
-    assert!(answer.contains("m=audio 0 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=inactive\r\n"));
+    assert!(
+        answer.contains("m=audio 0 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=inactive\r\n")
+    );
     assert!(answer.ends_with(
         "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:2\r\na=inactive\r\n"
     ));
@@ -111,7 +116,11 @@ fn what_does_not_fit_is_not_chosen() {
     assert_eq!(payload_types(&CHROMIUM.replace("a=recvonly", "a=sendonly")), (None, None));
     assert_eq!(payload_types(&CHROMIUM.replace("a=rtcp-mux\r\n", "")), (None, None));
     assert_eq!(payload_types(&CHROMIUM.replace("m=audio 9", "m=audio 0")).1, None);
-    assert_eq!(payload_types(&CHROMIUM.replace("m=audio 9", "m=audio 0").replace("mid:1", "mid:1\r\na=bundle-only")).1, Some(8));
+    assert_eq!(
+        payload_types(&CHROMIUM.replace("m=audio 9", "m=audio 0").replace("mid:1", "mid:1\r\na=bundle-only"))
+            .1,
+        Some(8)
+    );
     assert_eq!(payload_types(&CHROMIUM.replace("a=rtpmap:8 PCMA/8000\r\n", "")).1, Some(8), "a static type");
     assert_eq!(payload_types(&CHROMIUM.replace("8 PCMA/8000", "8 X/8000")).1, None);
     let unbundled = CHROMIUM.replace("a=group:BUNDLE 0 1\r\n", "");
@@ -125,7 +134,7 @@ fn bad_offers_are_told_apart() {
     let fault = |offer: String| Negotiated::read(&offer, Some(Codec::H264), None).unwrap_err();
     assert_eq!(fault(String::new()), BadOffer::NotSdp);
     assert_eq!(fault("v=0\r\n".to_owned()), BadOffer::NotSdp);
-    assert_eq!(fault(CHROMIUM.replace("m=video 9", "m=video")), BadOffer::NotSdp);
+    assert_eq!(fault(CHROMIUM.replace("m=video 9 ", "m=video\r\nx=")), BadOffer::NotSdp);
     assert_eq!(fault(CHROMIUM.replace("ice-ufrag", "x")), BadOffer::NoIce);
     assert_eq!(fault(CHROMIUM.replace("sha-256", "sha-1")), BadOffer::NoFingerprint);
     assert_eq!(fault(CHROMIUM.replace("1E:FF", "1E")), BadOffer::NoFingerprint);
@@ -138,7 +147,10 @@ fn bad_offers_are_told_apart() {
 #[test]
 fn a_restart_is_seen_in_a_fragment() {
     assert_eq!(fragment_user("a=ice-ufrag:new\r\na=ice-pwd:x\r\nm=audio 9 RTP/AVP 0\r\n"), Some("new"));
-    assert_eq!(fragment_user("m=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\n"), None);
+    assert_eq!(
+        fragment_user("m=audio 9 RTP/AVP 0\r\na=mid:0\r\na=candidate:1 1 udp 1 1.2.3.4 5 typ host\r\n"),
+        None
+    );
 }
 
 proptest! {

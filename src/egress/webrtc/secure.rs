@@ -283,7 +283,10 @@ impl Secure {
 }
 
 /// The SRTP contexts out and in, from the keys that DTLS exports (RFC 5764 section 4.2).
-pub(super) fn contexts(state: &State, provider: &dyn RTCCryptoProvider) -> Result<(Context, Context), SecureError> {
+pub(super) fn contexts(
+    state: &State,
+    provider: &dyn RTCCryptoProvider,
+) -> Result<(Context, Context), SecureError> {
     let profile = match state.srtp_protection_profile() {
         Profile::Srtp_Aead_Aes_128_Gcm => ProtectionProfile::AeadAes128Gcm,
         Profile::Srtp_Aes128_Cm_Hmac_Sha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
@@ -298,8 +301,7 @@ pub(super) fn contexts(state: &State, provider: &dyn RTCCryptoProvider) -> Resul
         .map_err(SecureError::new)?;
     let keys = &config.keys;
     let crypto = provider.crypto();
-    let outbound =
-        Context::new(&keys.local_master_key, &keys.local_master_salt, profile, None, None, crypto);
+    let outbound = Context::new(&keys.local_master_key, &keys.local_master_salt, profile, None, None, crypto);
     let replay = Some(srtcp_replay_protection(REPLAY_WINDOW));
     let inbound =
         Context::new(&keys.remote_master_key, &keys.remote_master_salt, profile, None, replay, crypto);

@@ -38,7 +38,6 @@ struct Sent {
     due: bool,
 }
 
-
 #[derive(Debug)]
 pub(super) struct Sender {
     ids: Ids,
@@ -85,7 +84,13 @@ impl Sender {
     }
 
     /// Numbers the packet with this index in the batch, to be shown at `moment` in units of the track's clock.
-    pub(super) fn packet(&mut self, batch: &Arc<Batch>, index: usize, moment: i64, keep: bool) -> Option<Plain<'_>> {
+    pub(super) fn packet(
+        &mut self,
+        batch: &Arc<Batch>,
+        index: usize,
+        moment: i64,
+        keep: bool,
+    ) -> Option<Plain<'_>> {
         let payload = batch.packets.get(index)?;
         let header = Header {
             payload_type: self.ids.payload_type,

@@ -272,8 +272,12 @@ impl Session {
     pub(super) fn handle_overflow(&mut self, now: Instant) {
         let keep = usize::from(self.cursor > 0);
         self.queue.truncate(keep);
-        self.queued_packets =
-            self.queue.iter().map(|queued| queued.batch.packets.len()).sum::<usize>().saturating_sub(self.cursor);
+        self.queued_packets = self
+            .queue
+            .iter()
+            .map(|queued| queued.batch.packets.len())
+            .sum::<usize>()
+            .saturating_sub(self.cursor);
         self.handle_lag(now);
     }
 
@@ -284,7 +288,8 @@ impl Session {
         if now.saturating_duration_since(self.last_check) >= SILENCE {
             return self.end(now, Reason::Silent);
         }
-        let overdue = !self.secure.established() && now.saturating_duration_since(self.started.0) >= HANDSHAKE;
+        let overdue =
+            !self.secure.established() && now.saturating_duration_since(self.started.0) >= HANDSHAKE;
         if overdue || self.secure.handle_timeout(now).is_err() {
             return self.end(now, Reason::Handshake);
         }

@@ -107,7 +107,11 @@ fn a_viewer_connects_and_sees_what_waited_at_once() {
         let timestamps: Vec<_> = video.iter().map(|packet| packet.timestamp).collect();
         let last = 4 * 3600;
         assert_eq!(timestamps, [last - 180, last - 180, last - 90, last - 90, last, last, 5 * 3600]);
-        assert_eq!(audio.iter().map(|packet| packet.timestamp).collect::<Vec<_>>(), [1600], "sound is of now");
+        assert_eq!(
+            audio.iter().map(|packet| packet.timestamp).collect::<Vec<_>>(),
+            [1600],
+            "sound is of now"
+        );
         assert!(audio.iter().all(|packet| packet.payload_type == 8));
     }
 }
@@ -259,9 +263,8 @@ fn who_cannot_follow_loses_pictures_up_to_a_key_frame() {
     session.handle_timeout(at(2_200));
     drain(at(2_200), &mut session, &mut player);
     assert!(others.iter().any(|output| matches!(output, Output::KeyFrame)));
-    let sent = |timestamp, ssrc| {
-        player.rtp.iter().filter(|p| p.timestamp == timestamp && p.ssrc == ssrc).count()
-    };
+    let sent =
+        |timestamp, ssrc| player.rtp.iter().filter(|p| p.timestamp == timestamp && p.ssrc == ssrc).count();
     assert_eq!(sent(0, VIDEO), 200, "the picture under way is finished");
     assert_eq!((sent(3_600, VIDEO), sent(7_200, VIDEO)), (0, 0));
     assert_eq!((sent(10_800, VIDEO), sent(14_400, VIDEO), sent(640, AUDIO)), (1, 1, 1));
@@ -279,7 +282,9 @@ fn both_tracks_are_tied_to_one_clock() {
     drain(at(4_000), &mut session, &mut player);
     let report = |ssrc| {
         player.rtcp.iter().find_map(|packet| match packet {
-            Rtcp::SenderReport(report) if report.ssrc == ssrc => Some((report.ntp, report.timestamp, report.packets)),
+            Rtcp::SenderReport(report) if report.ssrc == ssrc => {
+                Some((report.ntp, report.timestamp, report.packets))
+            }
             _ => None,
         })
     };

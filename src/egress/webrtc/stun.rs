@@ -241,7 +241,9 @@ pub(in crate::egress::webrtc) mod tests {
     #[test]
     fn an_answer_carries_the_mapped_address_and_is_verified_by_another_stack() {
         use rtc::stun::{integrity::MessageIntegrity, message::Message, xoraddr::XorMappedAddress};
-        for remote in ["192.0.2.1:32853", "[2001:db8:1234:5678:11:2233:4455:6677]:32853", "[::ffff:10.0.0.1]:9"] {
+        for remote in
+            ["192.0.2.1:32853", "[2001:db8:1234:5678:11:2233:4455:6677]:32853", "[::ffff:10.0.0.1]:9"]
+        {
             let remote: SocketAddr = remote.parse().unwrap();
             let raw = check("us:them", "the password", true, 0x802A);
             let request = Request::parse(&raw).unwrap();

@@ -22,7 +22,8 @@ use crate::media::unit::Track;
 
 pub(super) const USER: &str = "player";
 pub(super) const PASSWORD: &str = "the password of the player";
-const SERVER: std::net::SocketAddr = std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+const SERVER: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
 #[allow(clippy::disallowed_methods)] // any moment will do
 pub(super) fn start() -> Instant {
@@ -58,7 +59,8 @@ pub(super) struct Player {
 impl Player {
     pub(super) fn new(profiles: Vec<Profile>) -> Self {
         let provider = default_provider().unwrap();
-        let certificate = Certificate::generate_self_signed(vec!["player".to_owned()], provider.crypto()).unwrap();
+        let certificate =
+            Certificate::generate_self_signed(vec!["player".to_owned()], provider.crypto()).unwrap();
         let fingerprint = sha256(provider.as_ref(), &certificate.certificate[0]).unwrap();
         let config = ConfigBuilder::default()
             .with_crypto_provider(Arc::clone(&provider))

@@ -48,7 +48,11 @@ impl Udp {
     }
 
     /// Waits for datagrams and gives each to `take`.
-    pub(super) async fn receive(&self, receiver: &mut Receiver, mut take: impl FnMut(Path, &[u8])) -> io::Result<()> {
+    pub(super) async fn receive(
+        &self,
+        receiver: &mut Receiver,
+        mut take: impl FnMut(Path, &[u8]),
+    ) -> io::Result<()> {
         let mut metas = [RecvMeta::default(); RECEIVE_RUNS];
         let mut slices: Vec<_> = receiver.buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
         let receive = || self.state.recv((&self.socket).into(), &mut slices, &mut metas);

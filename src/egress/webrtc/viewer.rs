@@ -108,7 +108,9 @@ impl Viewer {
         let mut overflow = false;
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Send(path, packet) => overflow |= !out.send(&self.member, path, packet.freeze()).await,
+                Output::Send(path, packet) => {
+                    overflow |= !out.send(&self.member, path, packet.freeze()).await
+                }
                 Output::Proven(path) => self.member.prove(path),
                 Output::Forgotten(path) => self.member.forget(path),
                 Output::KeyFrame => self.feed.key_frames.ask(clock()),

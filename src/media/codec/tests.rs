@@ -12,9 +12,9 @@ fn annex_b(nals: &[&[u8]]) -> Bytes {
 }
 
 // 640x360 at 25 fps, constrained baseline, as x264 writes it.
-const SPS_640: &str = "67 42 C0 1E D9 00 A0 2F F9 61 00 00 03 00 01 00 00 03 00 32 0F 16 2E 48";
-// 1920x1080 (cropped from 1088) at 25 fps, high profile.
-const SPS_1080: &str = "67 64 00 28 AC D9 40 78 02 27 E5 84 00 00 03 00 04 00 00 03 00 CA 3C 60 C6 58";
+const SPS_640: &str = "67 42 C0 1E DA 02 80 BF E5 C0 44 00 00 03 00 04 00 00 03 00 CA 3C 58 BA 80";
+// 1920x1080 (cropped from 1088) at 25 fps, high profile, as x264 writes it.
+const SPS_1080: &str = "67 64 00 28 AC B4 03 C0 11 3F 2E 02 20 00 00 03 00 20 00 00 06 51 E3 06 54";
 // 640x360, Main, as x265 writes it.
 const SPS_H265: &str = "42 01 01 01 60 00 00 03 00 90 00 00 03 00 00 03 00 3F A0 05 02 01 71 F2 E5 BA 4A 4C 2F 01 68 08 \
                         00 00 03 00 08 00 00 03 00 C8 40";
@@ -22,7 +22,10 @@ const SPS_H265: &str = "42 01 01 01 60 00 00 03 00 90 00 00 03 00 00 03 00 3F A0
 #[test]
 fn splits_start_codes_of_three_and_four_bytes_and_drops_zeros() {
     let bytes = hex("55 00 00 00 01 67 01 00 00 00 00 01 68 00 00 01 00 00 01 65 00 00 03 00 00");
-    let found: Vec<_> = split_annex_b(&bytes).iter().map(|range| bytes[range.start as usize..range.end as usize].to_vec()).collect();
+    let found: Vec<_> = split_annex_b(&bytes)
+        .iter()
+        .map(|range| bytes[range.start as usize..range.end as usize].to_vec())
+        .collect();
     assert_eq!(found, [hex("67 01"), hex("68"), hex("65 00 00 03")]);
     assert!(split_annex_b(&[0; 1000]).is_empty());
     assert_eq!(split_annex_b(&[0, 0, 1, 9].repeat(10_000)).len(), MAX_NALS);
@@ -34,9 +37,9 @@ fn reads_parameter_sets_of_h264() {
     assert_eq!((sps.width, sps.height, sps.fps), (640, 360, Some(25.0)));
     assert_eq!(sps.profile_level_id(), "42c01e");
     let sps = h264::Sps::parse(&hex(SPS_1080)).unwrap();
-    assert_eq!((sps.width, sps.height), (1920, 1080));
+    assert_eq!((sps.width, sps.height, sps.fps), (1920, 1080, Some(25.0)));
     assert_eq!(sps.profile_level_id(), "640028");
-    for cut in 0..10 {
+    for cut in 0..8 {
         assert_eq!(h264::Sps::parse(&hex(SPS_640)[..cut]), None);
     }
 }

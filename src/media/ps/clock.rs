@@ -10,7 +10,7 @@ use crate::media::unit::{CLOCK, Track};
 const MAX_STEP: i64 = 10 * CLOCK;
 
 /// Steps back of up to this are pictures in display order without decoding times. Longer ones are jumps.
-const MAX_REORDER: i64 = CLOCK;
+const MIN_STEP: i64 = -CLOCK;
 
 /// The longest time between decoding and presentation that is believed.
 const MAX_DELAY: i64 = 2 * CLOCK;
@@ -78,7 +78,9 @@ impl Clock {
         let last = own.out;
         let known = [own.offset, self.offset].into_iter().flatten();
         let by_pes = usable.and_then(|raw| {
-            known.into_iter().find_map(|offset| Some((own.accept(raw.wrapping_add(offset), self.latest)?, offset)))
+            known
+                .into_iter()
+                .find_map(|offset| Some((own.accept(raw.wrapping_add(offset), self.latest)?, offset)))
         });
         let (out, jumped) = match (by_pes, last) {
             (Some((out, offset)), _) => {
@@ -123,7 +125,7 @@ impl TrackClock {
         };
         match candidate.checked_sub(last)? {
             1..=MAX_STEP => Some(candidate),
-            gap if gap < 0 && gap >= -MAX_REORDER => last.checked_add(1),
+            MIN_STEP..=-1 => last.checked_add(1),
             _ => None,
         }
     }
@@ -193,9 +195,8 @@ mod tests {
     #[test]
     fn zero_missing_and_standing_times_fall_back_to_rtp() {
         let mut clock = Clock::default();
-        let place = |clock: &mut Clock, pts, rtp| {
-            clock.place(Track::Video, Stamps { pts, dts: None, rtp }, None).dts
-        };
+        let place =
+            |clock: &mut Clock, pts, rtp| clock.place(Track::Video, Stamps { pts, dts: None, rtp }, None).dts;
         assert_eq!(place(&mut clock, Some(0), u32::MAX - 999), 0);
         assert_eq!(place(&mut clock, None, 2000), 3000);
         assert_eq!(place(&mut clock, Some(5_000_000), 5000), 6000);

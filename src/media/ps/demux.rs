@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::assembly::{Assembly, Lane, Trust};
 use super::clock::{Clock, Stamps};
 use super::codecs::Codecs;
+use super::fault::PsFault;
 use super::headers::{self, Header, Map, Pes};
 use crate::media::codec::{self, evidence, g711};
 use crate::media::unit::{AccessUnit, CLOCK, Codec, Track};
@@ -22,7 +23,7 @@ pub const MAX_UNIT: usize = 8 << 20;
 /// The largest run of parameter sets that waits for its picture, in bytes.
 const MAX_WAITING: usize = 64 << 10;
 
-/// Events that wait to be polled; more are dropped. One packet of 64 KiB makes fewer.
+/// Events that wait to be polled; more are dropped. Between two polls only noise makes that many.
 const MAX_EVENTS: usize = 8_192;
 
 /// While no pack is found, the fault is told again each time this many bytes were skipped.
@@ -35,55 +36,6 @@ const PACK_CODE: [u8; 4] = [0, 0, 1, headers::PACK];
 pub enum Event {
     Unit(AccessUnit),
     Fault(PsFault),
-}
-
-/// What was wrong with the stream, and has been dealt with.
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Hash, thiserror::Error)]
-pub enum PsFault {
-    #[error("no pack header found: not a program stream, or joined in the middle of a frame")]
-    NotPs,
-    #[error("RTP packets lost; skipped to the next pack")]
-    Loss,
-    #[error("bytes between packets of the program stream that belong to none")]
-    Garbage,
-    #[error("a start code without a valid header; skipped to the next pack")]
-    BadHeader,
-    #[error("a PES packet is longer or shorter than its length field says")]
-    PesLength,
-    #[error("the lengths in the program stream map do not agree")]
-    BadMap,
-    #[error("the program stream map has a wrong CRC; used all the same")]
-    MapCrc,
-    #[error("the program stream map names another video codec than the bits show")]
-    MapLied,
-    #[error("video of a codec that is unknown or not carried; dropped")]
-    UnknownCodec,
-    #[error("an access unit beyond all bounds; dropped")]
-    TooLarge,
-    #[error("an RTP marker in the middle of a frame; no longer trusted")]
-    MarkerLied,
-    #[error("time stamps jumped; rebased")]
-    TimeJump,
-}
-
-impl PsFault {
-    /// The stable label in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            PsFault::NotPs => "not_ps",
-            PsFault::Loss => "loss",
-            PsFault::Garbage => "garbage",
-            PsFault::BadHeader => "bad_header",
-            PsFault::PesLength => "pes_length",
-            PsFault::BadMap => "bad_map",
-            PsFault::MapCrc => "map_crc",
-            PsFault::MapLied => "map_lied",
-            PsFault::UnknownCodec => "unknown_codec",
-            PsFault::TooLarge => "too_large",
-            PsFault::MarkerLied => "marker_lied",
-            PsFault::TimeJump => "time_jump",
-        }
-    }
 }
 
 /// Takes access units out of a program stream. Feed it with [`Demuxer::push`], then [`Demuxer::poll`] until None.
@@ -289,7 +241,9 @@ impl Demuxer {
                     self.on_header(header);
                     return used;
                 }
-                Err(nom::Err::Incomplete(nom::Needed::Size(size))) if self.carry.len() >= PREFIX.len() => size.get(),
+                Err(nom::Err::Incomplete(nom::Needed::Size(size))) if self.carry.len() >= PREFIX.len() => {
+                    size.get()
+                }
                 Err(nom::Err::Incomplete(_)) => 1,
                 Err(_) => {
                     let carry = std::mem::take(&mut self.carry);
@@ -327,9 +281,10 @@ impl Demuxer {
                 1
             }
             _ => {
-                let short = self.overrun == Sink::Video;
+                // More of a frame comes with its time stamp; anything else would spoil it.
+                let short = self.overrun == Sink::Video && self.video.stamps.rtp == self.timestamp;
                 self.fault(if short { PsFault::PesLength } else { PsFault::Garbage });
-                self.state = State::Open(self.overrun);
+                self.state = State::Open(if short { Sink::Video } else { Sink::Nothing });
                 0
             }
         }

@@ -195,7 +195,9 @@ fn timestamp(field: &[u8]) -> Option<u64> {
 pub(super) fn crc32(bytes: &[u8]) -> u32 {
     const POLYNOMIAL: u32 = 0x04C1_1DB7;
     bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| crc << 1 ^ if crc >> 31 == 1 { POLYNOMIAL } else { 0 })
+        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| {
+            crc << 1 ^ if crc >> 31 == 1 { POLYNOMIAL } else { 0 }
+        })
     })
 }
 

@@ -6,11 +6,13 @@ mod assembly;
 mod clock;
 mod codecs;
 mod demux;
+mod fault;
 mod headers;
 mod mux;
 mod packetise;
 
-pub use demux::{Demuxer, Event, MAX_UNIT, PsFault};
+pub use demux::{Demuxer, Event, MAX_UNIT};
+pub use fault::PsFault;
 pub use mux::Muxer;
 pub use packetise::{MAX_PAYLOAD, Packetiser, Payload};
 

@@ -90,7 +90,7 @@ fn pictures(count: u32) -> Vec<AccessUnit> {
     (0..count)
         .map(|n| {
             let time = i64::from(n) * 3600;
-            AccessUnit::new(Codec::H264, time, time, h264(n, n % 10 == 0, 3000).into())
+            AccessUnit::new(Codec::H264, time, time, h264(n, n.is_multiple_of(10), 3000).into())
         })
         .collect()
 }

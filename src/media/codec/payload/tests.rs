@@ -61,7 +61,10 @@ fn a_key_frame_is_one_stap_and_fragments() {
     assert_eq!(out[0].head.as_slice(), [0x78, 0, 3, 0x67, 1, 2, 0, 2]);
     assert_eq!(out[2].head.as_slice(), [0x7C, 0x85]);
     assert_eq!(out[4].head.as_slice(), [0x7C, 0x45]);
-    assert_eq!(out.iter().map(|payload| payload.marker).collect::<Vec<_>>(), [false, false, false, false, true]);
+    assert_eq!(
+        out.iter().map(|payload| payload.marker).collect::<Vec<_>>(),
+        [false, false, false, false, true]
+    );
     assert_eq!(depacketise(&out), [sps, pps, vec![0x06, 5, 1], idr]);
     let whole = unit.payload.as_ptr_range();
     assert!(out.iter().all(|payload| whole.contains(&payload.body.as_ptr())), "bodies are slices");

@@ -92,7 +92,7 @@ fn steps(units: &[&AccessUnit]) -> Vec<(i64, i64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn what_is_muxed_is_demuxed(
@@ -171,7 +171,10 @@ fn a_pack_is_built_as_the_standard_says() {
     assert_eq!(key[..14], [0, 0, 1, 0xBA, 0x44, 0, 0x15, 0xE3, 0x44, 0x01, 0x03, 0x0D, 0x43, 0xF8]);
     assert_eq!(key[14..20], [0, 0, 1, 0xBB, 0, 12]);
     assert_eq!(key[20..32], [0x81, 0x86, 0xA1, 0x04, 0x21, 0x7F, 0xE0, 0xE0, 0xE8, 0xC0, 0xC0, 0x20]);
-    assert_eq!(key[32..52], [0, 0, 1, 0xBC, 0, 18, 0xE1, 0xFF, 0, 0, 0, 8, 0x1B, 0xE0, 0, 0, 0x90, 0xC0, 0, 0]);
+    assert_eq!(
+        key[32..52],
+        [0, 0, 1, 0xBC, 0, 18, 0xE1, 0xFF, 0, 0, 0, 8, 0x1B, 0xE0, 0, 0, 0x90, 0xC0, 0, 0]
+    );
     assert_eq!(headers::crc32(&key[32..56]), 0);
     assert_eq!(key[56..65], [0, 0, 1, 0xE0, 0xFD, 0xF5, 0x84, 0xC0, 10], "3 + 10 + 65,000");
     assert_eq!(key[65..75], [0x31, 0, 0x05, 0xDB, 0x41, 0x11, 0, 0x05, 0xBF, 0x21], "93,600 and 90,000");
