@@ -153,8 +153,10 @@ impl Intake {
         self.stream.ready(now)
     }
 
+    /// Codecs, size and rate; sound that is announced counts as being there.
     pub(super) fn info(&self, now: Instant) -> Info {
-        self.stream.info(now)
+        let info = self.stream.info(now);
+        Info { audio: info.audio.or_else(|| self.demuxer.announced_audio()), ..info }
     }
 
     pub(super) fn counts(&self) -> Counts {

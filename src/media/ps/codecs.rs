@@ -73,6 +73,12 @@ impl Codecs {
         Some(codec_of(entry.stream_type))
     }
 
+    /// The sound that the map announces, of which none may have come yet.
+    pub(super) fn announced_audio(&self) -> Option<Codec> {
+        let sound = self.map.iter().find(|entry| (0xC0..=0xDF).contains(&entry.stream_id))?;
+        Some(codec_of(sound.stream_type)).filter(|codec| codec.track() == Track::Audio)
+    }
+
     /// The codec of a picture in this stream; None while unknown or if we do not carry it. The flag tells that
     /// the bits have just been found to speak against the map.
     pub(super) fn video(&mut self, stream_id: u8, found: Evidence) -> (Option<Codec>, bool) {

@@ -121,6 +121,12 @@ impl Demuxer {
         }
     }
 
+    /// The sound that the program stream map announces. It tells a first viewer of sound that begins after the
+    /// first picture.
+    pub fn announced_audio(&self) -> Option<Codec> {
+        self.codecs.announced_audio()
+    }
+
     /// Takes the payload of the next RTP packet in sequence; `lost_before` tells that the one before is missing.
     pub fn push(&mut self, payload: &Bytes, timestamp: u32, marker: bool, lost_before: bool) {
         if lost_before {
