@@ -6,6 +6,7 @@ pub mod signals;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use parking_lot::Mutex;
@@ -28,6 +29,9 @@ use crate::{call, device, store};
 
 /// Signalling shards: more than one for each two cores brings nothing, media needs the rest.
 const CORES_PER_SHARD: usize = 2;
+
+/// How long requests may go on after a stop. With the time for BYE it stays below ten seconds.
+const HTTP_DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs the gateway until SIGINT or SIGTERM, then drains it.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -141,7 +145,7 @@ impl Gateway {
         let servers = listeners
             .into_iter()
             .map(|((listener, _), tls)| {
-                let limits = http::Limits::default();
+                let limits = http::Limits { drain: HTTP_DRAIN, ..http::Limits::default() };
                 tokio::spawn(http::serve(listener, tls, router.clone(), limits, stop.clone()))
             })
             .collect();

@@ -45,7 +45,7 @@ const EVENTS: usize = 1_024;
 /// The metric of RTP packets that were dropped, with a label `reason`.
 const RTP_DROPPED: &str = "gbgate_rtp_dropped_total";
 /// How long a shutdown waits for the answers to BYE.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// What a node is made of.
 pub struct Parts {
