@@ -31,9 +31,9 @@ pub(super) async fn require(
     let authorised = {
         let caller = caller(&api, peer, request.headers(), request.uri().host());
         let credentials = credentials(&request);
-        credentials.map_err(Denied::from).and_then(|credentials| {
-            api.guard.lock().authorise(&credentials, &caller, clock::now())
-        })
+        credentials
+            .map_err(Denied::from)
+            .and_then(|credentials| api.guard.lock().authorise(&credentials, &caller, clock::now()))
     };
     match authorised {
         Ok(principal) => {

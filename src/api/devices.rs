@@ -127,7 +127,9 @@ pub(super) struct Settings {
 }
 
 /// Tells `null` from absent.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> std::result::Result<Option<Option<T>>, D::Error> {
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> std::result::Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
@@ -190,7 +192,8 @@ pub(super) async fn edit(
     Segments(id): Segments<Id>,
     Body(settings): Body<Settings>,
 ) -> Result<Json<Value>> {
-    let mut device = api.node.index().device(&id).map(|state| state.device.clone()).ok_or_else(|| unknown(&id))?;
+    let mut device =
+        api.node.index().device(&id).map(|state| state.device.clone()).ok_or_else(|| unknown(&id))?;
     settings.apply(&mut device);
     api.node.put_device(device).await?;
     current(&api, &id)
@@ -243,6 +246,7 @@ pub(super) async fn channel(
     Segments((device, channel)): Segments<(Id, Id)>,
 ) -> Result<Json<Value>> {
     let state = api.node.index().channel(&device, &channel);
-    let state = state.ok_or_else(|| Problem::not_found(format!("device {device} has no channel {channel}")))?;
+    let state =
+        state.ok_or_else(|| Problem::not_found(format!("device {device} has no channel {channel}")))?;
     Ok(Json(channel_json(&state)))
 }

@@ -21,7 +21,7 @@ pub(super) async fn follow(
     State(api): State<Api>,
 ) -> Sse<impl futures_core::Stream<Item = Result<Sent, Infallible>>> {
     let events = api.node.events();
-    let stop = api.stop.clone();
+    let stop = api.stop;
     let stream = futures_util::stream::unfold((events, stop), |(mut events, stop)| async move {
         let next = tokio::select! {
             next = events.recv() => next,
@@ -29,7 +29,9 @@ pub(super) async fn follow(
         };
         let sent = match next {
             Ok(event) => to_sent(&event),
-            Err(RecvError::Lagged(count)) => Sent::default().event("lost").json_data(json!({ "count": count })),
+            Err(RecvError::Lagged(count)) => {
+                Sent::default().event("lost").json_data(json!({ "count": count }))
+            }
             Err(RecvError::Closed) => return None,
         };
         // Our own events always serialise; should one not, a comment stands in its place.

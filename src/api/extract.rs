@@ -22,13 +22,21 @@ pub(super) struct Body<T>(pub(super) T);
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Problem {
-        Problem::bad_request("bad_query", rejection.body_text(), "Check the parameters behind the question mark.")
+        Problem::bad_request(
+            "bad_query",
+            rejection.body_text(),
+            "Check the parameters behind the question mark.",
+        )
     }
 }
 
 impl From<PathRejection> for Problem {
     fn from(rejection: PathRejection) -> Problem {
-        Problem::bad_request("bad_path", rejection.body_text(), "Ids are up to 32 letters, digits, '_', '.' and '-'.")
+        Problem::bad_request(
+            "bad_path",
+            rejection.body_text(),
+            "Ids are up to 32 letters, digits, '_', '.' and '-'.",
+        )
     }
 }
 

@@ -25,7 +25,7 @@ use crate::access::Guard;
 use crate::gb::sdp::MediaMode;
 use crate::gb::time::Offset;
 use crate::node::Node;
-use crate::registry::{BadCursor};
+use crate::registry::BadCursor;
 use crate::telemetry::{Health, Metrics};
 
 use problem::Problem;
@@ -98,7 +98,9 @@ pub fn router(api: Api, console: Router) -> Router {
         .route("/{device}/{channel}", post(streams::whep).options(streams::whep_options))
         .route(
             "/{device}/{channel}/{id}",
-            axum::routing::patch(streams::whep_trickle).delete(streams::whep_end).options(streams::whep_options),
+            axum::routing::patch(streams::whep_trickle)
+                .delete(streams::whep_end)
+                .options(streams::whep_options),
         )
         .fallback(no_such_path);
     Router::new()
@@ -124,7 +126,14 @@ fn cors(origins: &[String]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::OPTIONS])
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PATCH,
+            Method::PUT,
+            Method::DELETE,
+            Method::OPTIONS,
+        ])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
         .expose_headers([header::LOCATION, header::ETAG, header::LINK, header::RETRY_AFTER])
 }

@@ -23,7 +23,7 @@ pub(super) struct Problem {
     step: &'static str,
     hint: &'static str,
     #[serde(skip)]
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 fn number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
@@ -39,11 +39,20 @@ impl Problem {
         hint: &'static str,
     ) -> Problem {
         let title = status.canonical_reason().unwrap_or("Error");
-        Problem { r#type: "about:blank", title, status, detail: detail.into(), code, step, hint, header: None }
+        Problem {
+            r#type: "about:blank",
+            title,
+            status,
+            detail: detail.into(),
+            code,
+            step,
+            hint,
+            header: None,
+        }
     }
 
     pub(super) fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Problem {
-        self.header = HeaderValue::from_maybe_shared(value.into()).ok().map(|value| (name, value));
+        self.header = HeaderValue::from_maybe_shared(value.into()).ok().map(|value| Box::new((name, value)));
         self
     }
 
@@ -62,7 +71,7 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some((name, value)) = header {
+        if let Some((name, value)) = header.map(|header| *header) {
             headers.insert(name, value);
         }
         response
@@ -95,7 +104,9 @@ impl From<device::Failure> for Problem {
         };
         let problem = Problem::new(status, failure.code(), failure.step(), failure.detail(), failure.hint());
         match failure {
-            device::Failure::Offline | device::Failure::Busy => problem.with_header(header::RETRY_AFTER, "10"),
+            device::Failure::Offline | device::Failure::Busy => {
+                problem.with_header(header::RETRY_AFTER, "10")
+            }
             _ => problem,
         }
     }

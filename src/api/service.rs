@@ -16,7 +16,6 @@ use super::{Api, Result};
 use crate::access::Principal;
 use crate::net::clock;
 use crate::telemetry::metrics as names;
-use crate::telemetry::process::Process;
 
 /// Name and password.
 #[derive(Deserialize)]
@@ -107,9 +106,8 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
         let count = streams.iter().filter(|report| report.state == state).count();
         gauge!(names::CALLS, "kind" => "live", "state" => state).set(count as f64);
     }
-    let mut text = api.metrics.render();
-    Process::read().render(&mut text);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
+        .into_response()
 }
 
 pub(super) async fn healthz() -> &'static str {

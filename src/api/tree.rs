@@ -56,6 +56,10 @@ pub(super) async fn level(State(api): State<Api>, Params(level): Params<Level>) 
 
 fn parse(text: &str) -> Result<Id> {
     Id::parse(text).map_err(|_| {
-        Problem::bad_request("bad_parent", format!("no node {text:?}"), "Use the `node` of an item of the level above.")
+        Problem::bad_request(
+            "bad_parent",
+            format!("no node {text:?}"),
+            "Use the `node` of an item of the level above.",
+        )
     })
 }

@@ -18,7 +18,10 @@ const RECORDER_CHANNELS: u64 = 8;
 
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(mut config: Config) -> anyhow::Result<()> {
-    let data = tempfile::Builder::new().prefix("gbgate-demo-").tempdir().context("cannot make a folder for the data")?;
+    let data = tempfile::Builder::new()
+        .prefix("gbgate-demo-")
+        .tempdir()
+        .context("cannot make a folder for the data")?;
     on_loopback(&mut config, data.path());
     let gateway = Gateway::start(config.clone()).await?;
     let sip = gateway.sip();
@@ -96,5 +99,7 @@ fn cameras(
 #[allow(clippy::print_stdout, reason = "the address of the console is what this command is asked for")]
 fn announce(gateway: &Gateway) {
     println!("console: http://{}/", gateway.http());
-    println!("{CAMERAS} cameras and a recorder with {RECORDER_CHANNELS} channels are being simulated; Ctrl-C ends all");
+    println!(
+        "{CAMERAS} cameras and a recorder with {RECORDER_CHANNELS} channels are being simulated; Ctrl-C ends all"
+    );
 }

@@ -12,7 +12,10 @@ pub(super) fn raise_open_files() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
     match raised {
         Ok(limit) if limit < FEW => {
-            warn!(limit, "few files may be open at once: raise the hard limit (LimitNOFILE) for more streams");
+            warn!(
+                limit,
+                "few files may be open at once: raise the hard limit (LimitNOFILE) for more streams"
+            );
         }
         Ok(limit) => debug!(limit, "open files"),
         Err(error) => warn!(%error, "cannot raise the limit of open files"),

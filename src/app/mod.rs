@@ -81,6 +81,7 @@ impl Gateway {
             tcp: config.sip.tcp.clone(),
             tls: config.sip.tls.iter().flat_map(|tls| tls.listen.clone()).collect(),
             tls_config,
+            advertise: config.sip.advertise.clone().into(),
         };
         let sip::Edge { inbox, outlet, bound } = sip::listen(&listen, sip::Limits::default(), &stop)?;
         health.set("sip", Ok(()));
@@ -93,7 +94,8 @@ impl Gateway {
         };
         // With addresses of its own TLS has those, and `http.listen` stays plain.
         let own_tls = config.http.tls.iter().flat_map(|tls| tls.listen.iter());
-        let plain = http_tls.clone().filter(|_| config.http.tls.as_ref().is_some_and(|tls| tls.listen.is_empty()));
+        let plain =
+            http_tls.clone().filter(|_| config.http.tls.as_ref().is_some_and(|tls| tls.listen.is_empty()));
         let wanted = config.http.listen.iter().map(|address| (address, "http.listen", plain.clone()));
         let wanted = wanted.chain(own_tls.map(|address| (address, "http.tls.listen", http_tls.clone())));
         let mut listeners = Vec::new();
@@ -104,7 +106,8 @@ impl Gateway {
         let (webrtc_udp, webrtc_tcp) = (hub.udp_addr(), hub.tcp_addr());
         info!(sip_udp = ?bound.udp, sip_tcp = ?bound.tcp, sip_tls = ?bound.tls, ?webrtc_udp, ?webrtc_tcp, %http, "listening");
 
-        let shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(CORES_PER_SHARD));
+        let shards =
+            std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(CORES_PER_SHARD));
         let node = Node::start(Parts {
             shard: shard_settings(&config),
             stream: StreamSettings {

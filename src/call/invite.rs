@@ -12,7 +12,8 @@ pub(super) fn offer(key: &Key, target: &Target, media: SocketAddr, ssrc: u32) ->
     let mut offer = Sdp::live_offer(&key.channel, media, target.transport, ssrc);
     if key.profile != Profile::Main {
         let number = key.profile.number().to_string();
-        offer.media = offer.media.into_iter().map(|media| media.with_attribute("streamnumber", &number)).collect();
+        offer.media =
+            offer.media.into_iter().map(|media| media.with_attribute("streamnumber", &number)).collect();
     }
     offer
 }

@@ -21,9 +21,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::gb::id::Id;
+use crate::gb::sdp::Sdp;
 use crate::gb::time::Now;
 use crate::registry::{Call as Record, StreamKind};
-use crate::gb::sdp::Sdp;
 use crate::sip::transaction::Failure as Unanswered;
 use crate::sip::{Dialog, Flow, Message, Method, ServerKey, Start, Tokens};
 
@@ -61,7 +61,8 @@ struct Call {
     media: Option<SocketAddr>,
     offer: Option<Sdp>,
     invite: Option<Message>,
-    dialog: Option<Dialog>,
+    /// The dialog, once there is one, as it is kept.
+    record: Option<Box<Record>>,
     ack: Option<Message>,
     readers: usize,
     deadline: Option<Instant>,
@@ -97,14 +98,20 @@ impl Calls {
         }
     }
 
-    /// How many calls there are, by the state's name.
+    /// How many calls there are, in whatever state.
     pub fn count(&self) -> usize {
         self.calls.len()
     }
 
+    /// The device of a call.
+    pub fn device_of(&self, id: CallId) -> Option<Id> {
+        self.calls.get(&id).map(|call| call.key.device)
+    }
+
     /// Somebody wants a stream. The answer comes as [`Action::Tell`].
     pub fn want(&mut self, now: Now, waiter: Waiter, key: Key, target: Target) {
-        if let Some(call) = self.live.get(&key).and_then(|id| self.calls.get_mut(id).map(|call| (*id, call))) {
+        if let Some(call) = self.live.get(&key).and_then(|id| self.calls.get_mut(id).map(|call| (*id, call)))
+        {
             let (id, call) = call;
             if call.state == State::Running {
                 // The reader is about to attach: give it the full time to do so.
@@ -122,7 +129,10 @@ impl Calls {
             return;
         }
         let Some(ssrc) = self.pool.take() else {
-            self.tell(waiter, Err(Failure::new(Reason::NoCapacity, "all SSRC serials of this domain are in use")));
+            self.tell(
+                waiter,
+                Err(Failure::new(Reason::NoCapacity, "all SSRC serials of this domain are in use")),
+            );
             return;
         };
         let id = self.new_id();
@@ -138,7 +148,7 @@ impl Calls {
                 media: None,
                 offer: None,
                 invite: None,
-                dialog: None,
+                record: None,
                 ack: None,
                 readers: 0,
                 deadline: None,
@@ -165,7 +175,9 @@ impl Calls {
                 call.state = State::Inviting;
                 self.invite(id);
             }
-            (Media::OpenFailed(why), State::Opening) => self.finish(id, Failure::new(Reason::NoCapacity, why)),
+            (Media::OpenFailed(why), State::Opening) => {
+                self.finish(id, Failure::new(Reason::NoCapacity, why))
+            }
             (Media::Flowing, State::Waiting { .. }) => call.state = State::Waiting { rtp: true },
             // A fast camera's picture may overtake its own 200.
             (Media::Ready, State::Inviting | State::Waiting { .. }) => self.run(now, id),
@@ -187,11 +199,16 @@ impl Calls {
     pub fn answered(&mut self, now: Now, id: CallId, answer: Result<&Message, Unanswered>) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         match (call.state, answer) {
-            (State::Closing, answer) => {
-                // Whatever a device says to a BYE (200, 481, nothing), the dialog is over.
-                if answer.map_or(true, |message| message.code().is_some_and(|code| code >= 200)) {
+            // Whatever a device says to a BYE (200, 481), the dialog is over.
+            (State::Closing, Ok(message)) => {
+                if message.code().is_some_and(|code| code >= 200) {
                     self.forget(id);
                 }
+            }
+            // If it says nothing, it may be sending still: the dialog stays on record.
+            (State::Closing, Err(_)) => {
+                self.actions.extend(call.record.take().map(Action::LeftOver));
+                self.forget(id);
             }
             (_, Ok(message)) => match message.code() {
                 Some(200..=299) => self.accepted(now, id, message),
@@ -206,6 +223,8 @@ impl Calls {
                     Unanswered::Full => "too many SIP requests are under way at this node",
                 };
                 self.finish(id, Failure::new(Reason::InviteTimeout, why));
+                // The INVITE is over: there is nothing to cancel.
+                self.forget(id);
             }
         }
     }
@@ -216,7 +235,7 @@ impl Calls {
             return false;
         };
         let Some(call) = self.calls.get(&id) else { return false };
-        if !call.dialog.as_ref().is_some_and(|dialog| dialog.matches(request)) {
+        if !call.record.as_ref().is_some_and(|record| record.dialog.matches(request)) {
             return false;
         }
         let code = match request.method() {
@@ -235,7 +254,8 @@ impl Calls {
 
     /// A device went away, or came back as if new: its dialogs mean nothing to it any more.
     pub fn device_lost(&mut self, device: &Id, why: &str) {
-        let lost: Vec<CallId> = self.live.iter().filter(|(key, _)| key.device == *device).map(|(_, id)| *id).collect();
+        let lost: Vec<CallId> =
+            self.live.iter().filter(|(key, _)| key.device == *device).map(|(_, id)| *id).collect();
         for id in lost {
             self.finish(id, Failure::offline(why));
         }
@@ -258,13 +278,12 @@ impl Calls {
         }
     }
 
-    /// Ends a dialog that an earlier run of this gateway left behind, at the flow of its device.
-    pub fn end_left_over(&mut self, record: Record, flow: Flow) {
-        let mut dialog = record.dialog;
-        let message = dialog.request(Method::Bye);
+    /// Ends a dialog that was left behind, by an earlier run of this gateway or for want of a way to its device.
+    pub fn end_left_over(&mut self, mut record: Record, flow: Flow) {
+        let message = record.dialog.request(Method::Bye);
         // Nothing waits for the answer, so the number is used up for nothing else.
         let call = self.new_id();
-        self.actions.push_back(forget(record.device, record.channel, &dialog));
+        self.actions.push_back(forget(record));
         self.actions.push_back(Action::Request { call, flow, message });
     }
 
@@ -279,9 +298,10 @@ impl Calls {
             let seconds = self.settings.play_timeout.as_secs_f32();
             let failure = match call.state {
                 State::Opening => Failure::new(Reason::NoCapacity, "no media port was opened in time"),
-                State::Inviting => {
-                    Failure::new(Reason::InviteTimeout, format!("no final answer to INVITE within {seconds} s"))
-                }
+                State::Inviting => Failure::new(
+                    Reason::InviteTimeout,
+                    format!("no final answer to INVITE within {seconds} s"),
+                ),
                 State::Waiting { rtp: false } => Failure::new(Reason::NoRtp, no_rtp(call, seconds)),
                 State::Waiting { rtp: true } => Failure::new(
                     Reason::NoKeyFrame,
@@ -314,7 +334,8 @@ impl Calls {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let Some(media) = call.media else { return };
         let offer = invite::offer(&call.key, &call.target, media, call.ssrc);
-        let message = invite::request(&self.settings, &mut self.tokens, &call.key, &call.target, &offer, call.ssrc);
+        let message =
+            invite::request(&self.settings, &mut self.tokens, &call.key, &call.target, &offer, call.ssrc);
         call.offer = Some(offer);
         if let Some(call_id) = message.call_id() {
             self.by_call_id.insert(call_id.to_owned(), id);
@@ -336,12 +357,27 @@ impl Calls {
             let ack = dialog.ack(invite.cseq()?.0);
             Some((dialog, ack))
         }) else {
-            self.finish(id, Failure::new(Reason::InviteRefused(200), "the 200 to INVITE has no usable To tag or Call-ID"));
+            self.finish(
+                id,
+                Failure::new(Reason::InviteRefused(200), "the 200 to INVITE has no usable To tag or Call-ID"),
+            );
             return;
         };
         call.ack = Some(ack.clone());
-        call.dialog = Some(dialog.clone());
+        let record = call.record.insert(Box::new(Record {
+            device: call.key.device,
+            channel: call.key.channel,
+            call_id: dialog.call_id.clone(),
+            kind: StreamKind::Live,
+            stream: id.to_string(),
+            dialog,
+            route: flow.into(),
+            ssrc: Some(call.ssrc),
+            media_transport: call.target.transport,
+            started_at: now.unix,
+        }));
         self.actions.push_back(Action::Send { flow, message: ack });
+        self.actions.push_back(Action::Keep(record.clone()));
         if call.state == State::Cancelling {
             self.hang_up(id);
             return;
@@ -354,21 +390,8 @@ impl Calls {
         if call.state == State::Inviting {
             call.state = State::Waiting { rtp: false };
         }
-        let record = Record {
-            device: call.key.device,
-            channel: call.key.channel,
-            call_id: dialog.call_id.clone(),
-            kind: StreamKind::Live,
-            stream: id.to_string(),
-            dialog,
-            route: flow.into(),
-            ssrc: Some(call.ssrc),
-            media_transport: call.target.transport,
-            started_at: now.unix,
-        };
         let ssrc = answered.ssrc.unwrap_or(call.ssrc);
         self.actions.push_back(Action::ConnectMedia { call: id, remote: answered.remote, ssrc });
-        self.actions.push_back(Action::Keep(Box::new(record)));
     }
 
     /// A final answer of 300 or more to the INVITE.
@@ -414,12 +437,13 @@ impl Calls {
         }
         self.actions.push_back(Action::CloseMedia { call: id, why: why.detail.clone() });
         let ran = state == State::Running;
-        let unanswered = why.reason == Reason::InviteTimeout || state == State::Inviting;
-        self.actions.push_back(Action::Ended { call: id, key, why: why.clone(), ran });
+        let refused = matches!(why.reason, Reason::InviteRefused(_));
+        self.actions.push_back(Action::Ended { call: id, key, why, ran });
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if call.dialog.is_some() {
+        if call.record.is_some() {
             self.hang_up(id);
-        } else if unanswered && !matches!(why.reason, Reason::InviteRefused(_)) && call.invite.is_some() {
+        } else if call.invite.is_some() && call.ack.is_none() && !refused {
+            // No final answer yet, though a picture may be there.
             call.state = State::Cancelling;
             self.actions.push_back(Action::Cancel { call: id });
         } else {
@@ -430,19 +454,16 @@ impl Calls {
     /// Sends BYE in the call's dialog.
     fn hang_up(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        let Some(dialog) = &mut call.dialog else { return self.forget(id) };
+        let Some(record) = &mut call.record else { return self.forget(id) };
         call.state = State::Closing;
-        let message = dialog.request(Method::Bye);
+        let message = record.dialog.request(Method::Bye);
         self.actions.push_back(Action::Request { call: id, flow: call.target.flow, message });
     }
 
     /// The dialog is over on the other side: no BYE is owed.
     fn drop_dialog(&mut self, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if let Some(dialog) = call.dialog.take() {
-            let Key { device, channel, .. } = call.key;
-            self.actions.push_back(forget(device, channel, &dialog));
-        }
+        self.actions.extend(call.record.take().map(|record| forget(*record)));
     }
 
     /// Nothing of the call is left to do.
@@ -472,8 +493,8 @@ impl Calls {
     }
 }
 
-fn forget(device: Id, channel: Id, dialog: &Dialog) -> Action {
-    Action::Forget { device, channel, call_id: dialog.call_id.clone() }
+fn forget(record: Record) -> Action {
+    Action::Forget { device: record.device, channel: record.channel, call_id: record.call_id }
 }
 
 /// Names the road that the media should have taken.

@@ -145,7 +145,9 @@ fn one_invite_serves_all_who_wait_and_all_who_come_later() {
     bench.calls.answered(bench.now, call, Ok(&ok));
     let actions = bench.actions();
     assert_eq!(sent(&actions, &Method::Ack), 1);
-    let kept = actions.iter().any(|action| matches!(action, Action::Keep(record) if record.ssrc == Some(200_000_001)));
+    let kept = actions
+        .iter()
+        .any(|action| matches!(action, Action::Keep(record) if record.ssrc == Some(200_000_001)));
     assert!(kept, "a dialog is kept from the moment it exists");
     bench.calls.media(bench.now, call, Media::Ready);
     bench.want(3);
@@ -167,7 +169,9 @@ fn a_repeated_200_is_acknowledged_again() {
 
 #[test]
 fn the_ssrc_of_the_answer_counts() {
-    for (y, expected) in [("y=0200009999\r\n", 200_009_999), ("y=200009999\r\n", 200_009_999), ("", 200_000_001)] {
+    for (y, expected) in
+        [("y=0200009999\r\n", 200_009_999), ("y=200009999\r\n", 200_009_999), ("", 200_000_001)]
+    {
         let mut bench = bench();
         let (call, invite) = bench.invite();
         let ok = bench.ok(&invite, |body| body.replace("y=0200000001\r\n", y));
@@ -326,7 +330,9 @@ fn ssrcs_come_back_when_calls_end() {
         let (call, invite) = {
             bench.want(1);
             let actions = bench.actions();
-            let Some(Action::OpenMedia { call, .. }) = actions.first() else { panic!("round {round}: no SSRC left") };
+            let Some(Action::OpenMedia { call, .. }) = actions.first() else {
+                panic!("round {round}: no SSRC left")
+            };
             let call = *call;
             bench.calls.media(bench.now, call, Media::Opened("192.0.2.10:30000".parse().unwrap()));
             let mut actions = bench.actions();

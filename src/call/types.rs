@@ -175,6 +175,8 @@ pub enum Action {
     },
     /// Keep the dialog, so that it can be ended after a restart.
     Keep(Box<registry::Call>),
+    /// A BYE reached nobody, so the device may be sending still: end the dialog when it is back.
+    LeftOver(Box<registry::Call>),
     /// Forget a dialog that was kept.
     Forget {
         /// The device that the record lies under.
@@ -217,4 +219,3 @@ pub enum Action {
         ran: bool,
     },
 }
-

@@ -40,7 +40,7 @@ enum Command {
     /// Run the gateway with simulated cameras on loopback; prints the address of the console.
     Demo,
     /// Simulated devices, for acceptance and load, against any GB/T 28181 platform.
-    Simulate(simulator::Options),
+    Simulate(Box<simulator::Options>),
     /// Check a configuration: errors with line and key, exit status 1 if there are any.
     Check {
         /// The file to check.
@@ -67,7 +67,7 @@ pub fn run() -> ExitCode {
         }
         Command::Simulate(options) => {
             logs::init(format);
-            runtime().and_then(|runtime| runtime.block_on(simulator::run(options)))
+            runtime().and_then(|runtime| runtime.block_on(simulator::run(*options)))
         }
     };
     match outcome {

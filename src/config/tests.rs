@@ -31,6 +31,10 @@ fn paths(prefix: &str, value: &Value, into: &mut Vec<String>) {
     }
 }
 
+fn addresses(texts: &[&str]) -> Vec<std::net::SocketAddr> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
 #[test]
 fn no_file_runs_on_one_machine() {
     let (config, warnings) = Config::load(None, env(&[])).unwrap();
@@ -83,7 +87,7 @@ registry: { url: "embedded:/var/lib/gb" }
     .unwrap();
     assert_eq!(config.platform.domain, "4101050000");
     assert_eq!(config.sip.udp.len(), 2);
-    assert_eq!(config.sip.tcp, []);
+    assert!(config.sip.tcp.is_empty());
     assert_eq!(config.sip.advertise[0].address, "10.1.2.3".parse::<std::net::IpAddr>().unwrap());
     assert!(config.sip.advertise[1].peers.contains("192.0.2.1".parse().unwrap()));
     assert_eq!(config.sip.keepalive, Keepalive { interval: Duration::from_secs(60), misses: 5 });
@@ -112,7 +116,7 @@ fn the_environment_overrides_the_file() {
     let text = "sip: { udp: 0.0.0.0:5060 }\nplatform: { name: here }\n";
     let (config, warnings) = Config::parse("gb.yaml", text, env(&variables)).unwrap();
     assert_eq!(warnings, []);
-    assert_eq!(config.sip.udp, ["127.0.0.1:0".parse().unwrap(), "[::1]:0".parse().unwrap()]);
+    assert_eq!(config.sip.udp, addresses(&["127.0.0.1:0", "[::1]:0"]));
     assert_eq!(config.sip.keepalive.interval, Duration::from_secs(30));
     assert_eq!(config.sip.password.unwrap().reveal(), "0012345678");
     assert_eq!(config.sip.advertise.len(), 1);
@@ -277,7 +281,7 @@ fn certificates_are_checked_at_the_start() {
     assert!(told[0].contains("is not the key of"));
     let (config, _) =
         read(&format!("sip:\n  tls: {{ cert: {}, key: {} }}\n", at("server.pem"), at("server.key"))).unwrap();
-    assert_eq!(config.sip.tls.unwrap().listen, ["0.0.0.0:5061".parse().unwrap()]);
+    assert_eq!(config.sip.tls.unwrap().listen, addresses(&["0.0.0.0:5061"]));
     assert_eq!(
         errors("sip:\n  tls: { cert: a.pem }"),
         ["gb.yaml:2: sip.tls.key: is missing; give the path of a PEM file, or set tls to null"]

@@ -58,17 +58,21 @@ impl Sync {
         }
     }
 
-    /// Takes in a page. Of an item that comes twice the first counts.
+    /// Takes in a page. Of an item that comes twice the first counts. A page without anything new is one that comes
+    /// again, or of the answer to an earlier query: it must not stand for one that was lost.
     pub(super) fn page(&mut self, now: Instant, page: CatalogPage) {
         self.answered = true;
         self.announced = self.announced.max(page.sum_num.unwrap_or(0));
-        self.items = self.items.saturating_add((page.items.len() as u32).saturating_add(page.bad_items));
+        let (before, items) = (self.channels.len(), (page.items.len() as u32).saturating_add(page.bad_items));
         for item in page.items {
             if self.channels.len() < MAX_CHANNELS {
                 self.channels.entry(item.id).or_insert_with(|| Channel::from(item));
             } else {
                 self.overflowed |= !self.channels.contains_key(&item.id);
             }
+        }
+        if self.channels.len() > before || page.bad_items == items {
+            self.items = self.items.saturating_add(items);
         }
         self.deadline = (now + if self.all_came() { SETTLE } else { NEXT_PAGE }).min(self.started + WHOLE);
     }

@@ -7,7 +7,7 @@ use crate::gb::charset::Charset;
 use crate::gb::id::Id;
 use crate::gb::manscdp::{self, CatalogPage, DeviceInfo, Root, write};
 use crate::gb::time::Now;
-use crate::registry::{AddedBy, Channel, Write, clip};
+use crate::registry::{Channel, Write, clip};
 use crate::sip::{Flow, Message, ServerKey};
 
 impl Devices {
@@ -29,17 +29,17 @@ impl Devices {
             self.auth_failed(Some(id), "other_address");
             return self.respond(key, request.response(403));
         }
-        let body = match manscdp::parse(&request.body, &mut entry.history) {
+        let body = manscdp::parse(&request.body, &mut entry.history);
+        self.seen(now, id, flow);
+        let body = match body {
             Ok(body) => body,
             Err(bad) => {
                 self.actions.push_back(Action::Event(Event::BadBody { device: id, reason: bad.reason() }));
                 return self.respond(key, request.response(400));
             }
         };
-        let spoken = body.charset;
         self.respond(key, request.response(200));
-        self.seen(now, id, flow);
-        self.learn_charset(id, spoken);
+        self.learn_charset(id, body.charset);
         match (body.root, body.cmd.as_str()) {
             (Root::Response, "Catalog") => self.catalog_page(now, id, &body),
             (Root::Response, "DeviceInfo") => self.device_info(id, &DeviceInfo::read(&body)),
@@ -65,10 +65,20 @@ impl Devices {
 
     /// Begins a sync when its turn comes.
     pub(super) fn queue_sync(&mut self, now: Now, id: Id) {
-        if self.syncing < MAX_SYNCS {
-            self.begin_sync(now, id);
-        } else if self.sync_queue.len() < self.entries.len() {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.sync.is_none() && !std::mem::replace(&mut entry.queued, true) {
             self.sync_queue.push_back(id);
+        }
+        self.begin_queued(now);
+    }
+
+    fn begin_queued(&mut self, now: Now) {
+        while self.syncing < MAX_SYNCS {
+            let Some(id) = self.sync_queue.pop_front() else { return };
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.queued = false;
+            }
+            self.begin_sync(now, id);
         }
     }
 
@@ -116,7 +126,7 @@ impl Devices {
         if complete {
             entry.catalog_known = true;
             entry.retries = 0;
-        } else if entry.retries < SYNC_RETRIES {
+        } else if entry.retries < SYNC_RETRIES && !matches!(outcome, Err(Failure::Offline | Failure::NotFound)) {
             entry.retries += 1;
             entry.retry_at = Some(now.instant + SYNC_RETRY_AFTER);
         }
@@ -129,9 +139,7 @@ impl Devices {
             self.actions.push_back(Action::Event(Event::CatalogSynced { device: id, synced, took }));
         }
         self.set_timer(id);
-        if let Some(next) = self.sync_queue.pop_front() {
-            self.begin_sync(now, next);
-        }
+        self.begin_queued(now);
     }
 
     fn merge(&mut self, now: Now, device: Id, channels: Vec<Channel>, complete: bool) {
@@ -144,9 +152,12 @@ impl Devices {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let before = entry.device.clone();
         let device = &mut entry.device;
-        // A name that an administrator gave stays.
-        if let Some(name) = info.name.as_deref().filter(|_| device.name.is_empty() || device.added_by != AddedBy::Admin) {
-            device.name = clip(name).to_owned();
+        if let Some(name) = info.name.as_deref().map(clip) {
+            // A name that an administrator gave stays.
+            let old = entry.told_name.replace(name.to_owned());
+            if device.name.is_empty() || old.as_ref() == Some(&device.name) {
+                device.name = name.to_owned();
+            }
         }
         for (kept, told) in [
             (&mut device.manufacturer, &info.manufacturer),
@@ -163,10 +174,12 @@ impl Devices {
         }
     }
 
-    /// A device is spoken to in the charset that it speaks.
+    /// A device is spoken to in the charset that it speaks. Where all is ASCII there is only the declaration, which
+    /// may differ from message to message: it leads away from the default once, and back only by proof.
     fn learn_charset(&mut self, id: Id, spoken: Charset) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.device.charset != spoken {
+        let likely = entry.history.charset().is_some() || spoken != Charset::default();
+        if entry.device.charset != spoken && likely {
             entry.device.charset = spoken;
             let device = entry.device.clone();
             self.write(Write::PutDevice(device));

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crate::gb::charset::History;
 use crate::gb::id::Id;
 use crate::gb::manscdp::{self, write};
-use crate::gb::time::{Now, UnixMillis};
+use crate::gb::time::Now;
 use crate::registry::{Cause, Device, Registration, Route, Write};
 use crate::sip::digest::Nonces;
 use crate::sip::transaction::Failure as Unanswered;
@@ -44,8 +44,9 @@ const SYNC_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// A registration that is in force.
 #[derive(Debug)]
 struct Session {
+    /// As the registry keeps it.
+    record: Registration,
     flow: Flow,
-    registered_at: UnixMillis,
     expires_at: Instant,
     last_seen: Instant,
     online: bool,
@@ -56,11 +57,15 @@ struct Entry {
     device: Device,
     session: Option<Session>,
     history: History,
-    /// Whether a whole catalog came since this gateway knows the device.
+    /// The last name that the device gave itself: one that differs from it is an administrator's.
+    told_name: Option<String>,
+    /// Whether a whole catalog came in this run of the gateway.
     catalog_known: bool,
     retries: u8,
     retry_at: Option<Instant>,
     sync: Option<Sync>,
+    /// Whether it waits in `sync_queue`.
+    queued: bool,
     waiters: Vec<Waiter>,
     timer: Option<Instant>,
 }
@@ -71,10 +76,12 @@ impl Entry {
             device,
             session: None,
             history: History::default(),
+            told_name: None,
             catalog_known: false,
             retries: 0,
             retry_at: None,
             sync: None,
+            queued: false,
             waiters: Vec::new(),
             timer: None,
         }
@@ -86,10 +93,19 @@ impl Entry {
     }
 }
 
-/// What waits for the registry.
+/// A registration whose 200 is held back until it is kept.
+struct Grant {
+    /// The device, if it was not known before.
+    new: Option<Device>,
+    session: Session,
+    key: ServerKey,
+    request: Message,
+    lifetime: Duration,
+}
+
+/// What waits for the registry. The registry bounds how much may wait for it.
 enum Pending {
-    /// A registration whose 200 is held back until it is kept.
-    Register { device: Device, session: Box<Session>, key: ServerKey, request: Message, granted: Duration },
+    Register(Box<Grant>),
     /// An unregistration.
     Unregister { device: Id, key: ServerKey, request: Message },
 }
@@ -136,26 +152,26 @@ impl Devices {
     pub fn restore(&mut self, now: Now, device: Device, registration: Option<Registration>) {
         let id = device.id;
         let mut entry = Entry::new(device);
-        // Its channels are in the registry already.
-        entry.catalog_known = true;
-        let mut online = false;
-        if let Some(old) = registration.filter(|old| old.expires_at > now.unix) {
-            let left = Duration::from_millis((old.expires_at.0 - now.unix.0).unsigned_abs());
-            online = old.route.transport == sip::Transport::Udp;
-            let Route { transport, local, remote } = old.route;
-            entry.session = Some(Session {
-                flow: Flow { transport, local, remote, connection: 0 },
-                registered_at: old.registered_at,
-                expires_at: now.instant + left,
-                last_seen: now.instant,
-                online,
-            });
+        entry.history = History::known(entry.device.charset);
+        if let Some(record) = registration {
+            let left = u64::try_from(record.expires_at.0.saturating_sub(now.unix.0)).unwrap_or(0);
+            // The wall clock may have been set meanwhile.
+            let left = Duration::from_millis(left).min(self.settings.expires_max);
+            let Route { transport, local, remote } = record.route;
+            let online = transport == sip::Transport::Udp;
+            if left.is_zero() {
+                self.write(Write::EndRegistration { device: id, cause: Cause::Expired });
+            } else {
+                let flow = Flow { transport, local, remote, connection: 0 };
+                let (expires_at, last_seen) = (now.instant + left, now.instant);
+                entry.session = Some(Session { record, flow, expires_at, last_seen, online });
+                if !online {
+                    self.write(Write::Offline { device: id, cause: Cause::Disconnected });
+                }
+            }
         }
         self.entries.insert(id, entry);
         self.set_timer(id);
-        if !online {
-            self.write(Write::Offline { device: id, cause: Cause::Disconnected });
-        }
     }
 
     /// A request outside any dialog, or in one that no call owns.
@@ -167,6 +183,8 @@ impl Devices {
                 self.respond(key, request.response(200).with("Allow", ALLOW));
             }
             Some(Method::Bye | Method::Info | Method::Notify) => self.respond(key, request.response(481)),
+            // A device that calls (clause 9.12) offers media that nobody here wants.
+            Some(Method::Invite) => self.respond(key, request.response(488)),
             _ => self.respond(key, request.response(405).with("Allow", ALLOW)),
         }
     }
@@ -184,34 +202,24 @@ impl Devices {
     /// The fate of a write with a token.
     pub fn committed(&mut self, now: Now, token: WriteToken, kept: bool) {
         match self.pending.remove(&token) {
-            Some(Pending::Register { device, session, key, request, granted }) => {
-                if kept {
-                    self.registered(now, device, *session, key, &request, granted);
-                } else {
-                    self.respond(key, request.response(503).with("Retry-After", "10"));
-                }
+            Some(Pending::Register(grant)) if kept => self.registered(now, *grant),
+            Some(Pending::Register(grant)) => self.unavailable(grant.key, &grant.request),
+            Some(Pending::Unregister { device, key, request }) if kept => {
+                self.unregistered(now, device, key, &request);
             }
-            Some(Pending::Unregister { device, key, request }) => {
-                if kept {
-                    self.unregistered(now, device, key, &request);
-                } else {
-                    self.respond(key, request.response(503).with("Retry-After", "10"));
-                }
-            }
+            Some(Pending::Unregister { key, request, .. }) => self.unavailable(key, &request),
             None => {}
         }
     }
 
     /// A connection ended: the devices on it can't be reached until they come back.
-    pub fn connection_closed(&mut self, connection: u64) {
+    pub fn connection_closed(&mut self, now: Now, connection: u64) {
         for id in self.by_connection.remove(&connection).unwrap_or_default() {
-            let on_it = self
-                .entries
-                .get(&id)
-                .and_then(|entry| entry.session.as_ref())
-                .is_some_and(|session| session.flow.connection == connection);
-            if on_it {
-                self.offline(id, Cause::Disconnected);
+            self.unreachable(now, id, Cause::Disconnected);
+        }
+        for pending in self.pending.values_mut() {
+            if let Pending::Register(grant) = pending {
+                grant.session.online &= grant.session.flow.connection != connection;
             }
         }
     }
@@ -229,12 +237,9 @@ impl Devices {
     /// Removes a device; the registry has done so already.
     pub fn remove(&mut self, now: Now, id: Id) {
         self.end_sync(now, id, Err(Failure::NotFound));
-        self.offline(id, Cause::Removed);
-        if let Some(entry) = self.entries.remove(&id) {
-            if let Some(due) = entry.timer {
-                self.timers.remove(&(due, id));
-            }
-        }
+        self.end_session(now, id, Cause::Removed);
+        self.entries.remove(&id);
+        self.sync_queue.retain(|queued| *queued != id);
     }
 
     /// The device as it is known here.
@@ -316,42 +321,59 @@ impl Devices {
         let Some(session) = self.entries.get(&id).and_then(|entry| entry.session.as_ref()) else { return };
         if session.expires_at <= now.instant {
             self.write(Write::EndRegistration { device: id, cause: Cause::Expired });
-            self.end_session(id, Cause::Expired);
-        } else if session.online && session.last_seen + silence <= now.instant {
-            self.offline(id, Cause::Silent);
+            self.end_session(now, id, Cause::Expired);
+        } else if session.last_seen + silence <= now.instant {
+            self.unreachable(now, id, Cause::Silent);
         }
     }
 
     /// A sign of life of a registered device: it is online, and this is the way to it.
     fn seen(&mut self, now: Now, id: Id, flow: Flow) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let Some(session) = &mut entry.session else { return };
+        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else { return };
         session.last_seen = now.instant;
-        let old = std::mem::replace(&mut session.flow, flow);
-        let came_back = !std::mem::replace(&mut session.online, true);
         self.actions.push_back(Action::Seen { device: id });
-        if old.connection != flow.connection {
-            self.leave_connection(old.connection, &id);
-            self.join_connection(flow.connection, id);
+        let came_back = !session.online;
+        // A device on UDP may send what is long over TCP (RFC 3261 18.1.1): that is no way back to it.
+        if flow == session.flow || !(came_back || flow.transport == session.flow.transport) {
+            return;
         }
+        session.online = true;
+        session.record.route = flow.into();
+        let old = std::mem::replace(&mut session.flow, flow);
+        // Kept, for a restart; and in order with what was written of its absence.
+        let record = session.record.clone();
+        self.write(Write::PutRegistration(record));
+        self.leave_connection(old.connection, &id);
+        self.join_connection(flow.connection, id);
         if came_back {
             self.set_timer(id);
+            self.greet(now, id, true);
         }
     }
 
-    /// The device can't be reached any more, though its registration may go on.
-    fn offline(&mut self, id: Id, cause: Cause) {
-        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else { return };
-        if std::mem::replace(&mut session.online, false) {
+    /// The device can't be reached any more, though its registration goes on.
+    fn unreachable(&mut self, now: Now, id: Id, cause: Cause) {
+        if self.offline(now, id, cause) {
             self.write(Write::Offline { device: id, cause });
-            self.actions.push_back(Action::Event(Event::Offline { device: id, cause }));
         }
     }
 
-    fn end_session(&mut self, id: Id, cause: Cause) {
-        self.offline(id, cause);
-        let session = self.entries.get_mut(&id).and_then(|entry| entry.session.take());
-        if let Some(session) = session {
+    /// Marks a device as offline; false if it was so already.
+    fn offline(&mut self, now: Now, id: Id, cause: Cause) -> bool {
+        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else { return false };
+        let was_online = std::mem::replace(&mut session.online, false);
+        if was_online {
+            self.actions.push_back(Action::Event(Event::Offline { device: id, cause }));
+            self.end_sync(now, id, Err(Failure::Offline));
+        }
+        was_online
+    }
+
+    fn end_session(&mut self, now: Now, id: Id, cause: Cause) {
+        self.offline(now, id, cause);
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.retry_at = None;
+        if let Some(session) = entry.session.take() {
             self.leave_connection(session.flow.connection, &id);
         }
         self.set_timer(id);
@@ -411,6 +433,11 @@ impl Devices {
             .with("Max-Forwards", "70")
             .with_body(manscdp::CONTENT_TYPE, body);
         self.actions.push_back(Action::Request { device: *device, purpose, flow, message });
+    }
+
+    /// The registry did not keep what the answer would have promised.
+    fn unavailable(&mut self, key: ServerKey, request: &Message) {
+        self.respond(key, request.response(503).with("Retry-After", "10"));
     }
 
     fn respond(&mut self, key: ServerKey, message: Message) {

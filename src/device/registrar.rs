@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Devices, Entry, Event, Failure, Pending, Session};
+use super::{Devices, Entry, Event, Grant, Pending, Session};
 use crate::device::types::{Action, DateHeader};
 use crate::gb::id::Id;
 use crate::gb::manscdp::Edition;
@@ -16,8 +16,7 @@ const DEFAULT_EXPIRES: u32 = 3_600;
 
 impl Devices {
     pub(super) fn register(&mut self, now: Now, key: ServerKey, flow: Flow, request: &Message) {
-        let user = request.from().and_then(|from| from.user).or_else(|| request.to().and_then(|to| to.user));
-        let Some(id) = user.and_then(|user| Id::parse(user).ok()) else {
+        let Some(id) = request.from().and_then(|from| from.user).and_then(|user| Id::parse(user).ok()) else {
             return self.respond(key, request.response(400));
         };
         let known = self.entries.get(&id).map(|entry| &entry.device);
@@ -56,7 +55,8 @@ impl Devices {
         let realm = &self.settings.domain;
         let nonce = self.nonces.issue(now.instant, realm, bind);
         let challenge = Challenge::new(realm, nonce, stale);
-        let response = version(request, request.response(401)).with("WWW-Authenticate", challenge.to_string());
+        let response =
+            version(request, request.response(401)).with("WWW-Authenticate", challenge.to_string());
         self.respond(key, response);
     }
 
@@ -69,90 +69,99 @@ impl Devices {
             self.actions.push_back(Action::Write { token: Some(token), writes });
             return;
         }
-        let granted = Duration::from_secs(asked.into()).clamp(self.settings.expires_min, self.settings.expires_max);
-        let mut device = match self.entries.get(&id) {
-            Some(entry) => entry.device.clone(),
-            None => Device::new(id, AddedBy::Registration, now.unix),
-        };
-        let known = self.entries.contains_key(&id);
-        let before = device.clone();
-        device.transport = flow.transport;
-        if let Some(edition) = request.header("X-GB-Ver").and_then(Edition::from_header) {
-            device.edition = edition;
+        let asked = Duration::from_secs(asked.into());
+        if asked < self.settings.expires_min {
+            let least = self.settings.expires_min.as_secs().to_string();
+            return self.respond(key, version(request, request.response(423)).with("Min-Expires", least));
         }
-        let expires_at_unix = UnixMillis(now.unix.0.saturating_add(granted.as_millis() as i64));
-        let first = self.entries.get(&id).and_then(|entry| entry.session.as_ref()).map(|old| old.registered_at);
-        let session = Session {
-            flow,
-            registered_at: first.unwrap_or(now.unix),
-            expires_at: now.instant + granted,
-            last_seen: now.instant,
-            online: true,
-        };
-        let mut writes = Vec::with_capacity(2);
-        if !known || device != before {
-            writes.push(Write::PutDevice(device.clone()));
-        }
-        writes.push(Write::PutRegistration(Registration {
+        let lifetime = asked.min(self.settings.expires_max);
+        let known = self.entries.get(&id);
+        let before = known.map(|entry| &entry.device);
+        let mut device = before.cloned().unwrap_or_else(|| Device::new(id, AddedBy::Registration, now.unix));
+        learn(&mut device, flow, request);
+        let first = known.and_then(|entry| entry.session.as_ref()).map(|old| old.record.registered_at);
+        let record = Registration {
             device: id,
             route: flow.into(),
-            contact: request.header("Contact").map(clip).unwrap_or_default().to_owned(),
-            registered_at: session.registered_at,
-            expires_at: expires_at_unix,
+            contact: request.contact().map(|contact| clip(contact.uri)).unwrap_or_default().to_owned(),
+            registered_at: first.unwrap_or(now.unix),
+            expires_at: UnixMillis(now.unix.0.saturating_add(lifetime.as_millis() as i64)),
             keepalive: None,
-        }));
-        let request = request.clone();
-        let token = self.write_token(Pending::Register { device, session: Box::new(session), key, request, granted });
+        };
+        let mut writes = Vec::with_capacity(2);
+        if before != Some(&device) {
+            writes.push(Write::PutDevice(device.clone()));
+        }
+        writes.push(Write::PutRegistration(record.clone()));
+        let new = known.is_none().then_some(device);
+        let session =
+            Session { record, flow, expires_at: now.instant + lifetime, last_seen: now.instant, online: true };
+        let grant = Grant { new, session, key, request: request.clone(), lifetime };
+        let token = self.write_token(Pending::Register(Box::new(grant)));
         self.actions.push_back(Action::Write { token: Some(token), writes });
     }
 
     /// The registration is kept: it is in force, and the device may know.
-    pub(super) fn registered(
-        &mut self,
-        now: Now,
-        device: Device,
-        session: Session,
-        key: ServerKey,
-        request: &Message,
-        granted: Duration,
-    ) {
-        let (id, flow) = (device.id, session.flow);
-        let entry = self.entries.entry(id).or_insert_with(|| Entry::new(device.clone()));
-        entry.device = device;
-        let old = entry.session.replace(session);
+    pub(super) fn registered(&mut self, now: Now, grant: Grant) {
+        let Grant { new, session, key, request, lifetime } = grant;
+        let (id, flow, connected) = (session.record.device, session.flow, session.online);
+        if let Some(device) = new {
+            self.entries.entry(id).or_insert_with(|| Entry::new(device));
+        }
+        // It may have been removed meanwhile; it registers anew as the stranger that it is then.
+        let Some(entry) = self.entries.get_mut(&id) else { return self.unavailable(key, &request) };
+        // What was learnt meanwhile stays.
+        learn(&mut entry.device, flow, &request);
+        let old = entry.session.replace(Session { online: true, ..session });
         if let Some(old) = &old {
             self.leave_connection(old.flow.connection, &id);
         }
         self.join_connection(flow.connection, id);
         self.set_timer(id);
+        self.respond(key, self.welcome(now, &request, lifetime));
+        if connected {
+            self.actions.push_back(Action::Seen { device: id });
+            self.greet(now, id, old.is_some_and(|old| old.online));
+        } else {
+            self.leave_connection(flow.connection, &id);
+            self.unreachable(now, id, Cause::Disconnected);
+        }
+    }
 
-        let mut response = version(request, request.response(200)).with("Expires", granted.as_secs().to_string());
-        if let Some(contact) = request.header("Contact") {
-            response = response.with("Contact", contact);
+    /// The 200 of a registration.
+    fn welcome(&self, now: Now, request: &Message, lifetime: Duration) -> Message {
+        let seconds = lifetime.as_secs();
+        let mut response = version(request, request.response(200)).with("Expires", seconds.to_string());
+        if let Some(contact) = request.contact() {
+            response = response.with("Contact", format!("<{}>;expires={seconds}", contact.uri));
         }
         let date = match self.settings.date_header {
             DateHeader::Gb => Some(time::gb_date_time(now.unix, self.settings.offset)),
             DateHeader::Rfc1123 => Some(time::rfc1123(now.unix)),
             DateHeader::Off => None,
         };
-        if let Some(date) = date {
-            response = response.with("Date", date);
+        match date {
+            Some(date) => response.with("Date", date),
+            None => response,
         }
-        self.respond(key, response);
-
-        let was_online = old.is_some_and(|old| old.online);
-        self.greet(now, id, was_online);
     }
 
     pub(super) fn unregistered(&mut self, now: Now, id: Id, key: ServerKey, request: &Message) {
         let response = version(request, request.response(200)).with("Expires", "0");
         self.respond(key, response);
-        self.end_sync(now, id, Err(Failure::Offline));
-        self.end_session(id, Cause::Unregistered);
+        self.end_session(now, id, Cause::Unregistered);
     }
 
     pub(super) fn auth_failed(&mut self, device: Option<Id>, reason: &'static str) {
         self.actions.push_back(Action::Event(Event::AuthFailed { device, reason }));
+    }
+}
+
+/// Takes note of what a REGISTER tells of its device.
+fn learn(device: &mut Device, flow: Flow, request: &Message) {
+    device.transport = flow.transport;
+    if let Some(edition) = request.header("X-GB-Ver").and_then(Edition::from_header) {
+        device.edition = edition;
     }
 }
 

@@ -130,7 +130,7 @@ pub enum Event {
     AuthFailed {
         /// The device that it claimed to be, if that could be read.
         device: Option<Id>,
-        /// `unknown_device`, `wrong_password`, `unsupported`, `other_address`.
+        /// `unknown_device`, `no_password`, `wrong_password`, `unsupported`, `not_registered`, `other_address`.
         reason: &'static str,
     },
     /// A body could not be read; the reason is a metric label.
@@ -199,7 +199,9 @@ impl Failure {
     pub fn hint(&self) -> &'static str {
         match self {
             Failure::NotFound => "Check the id; a device appears once it has registered or was added.",
-            Failure::Offline => "Check power and network of the device, and that its keepalives reach this gateway.",
+            Failure::Offline => {
+                "Check power and network of the device, and that its keepalives reach this gateway."
+            }
             Failure::NoAnswer => {
                 "The device acknowledges but sends no answer, or its answer is lost: try TCP for SIP, since large \
                  answers over UDP are fragmented."

@@ -21,3 +21,11 @@ pub fn unix() -> UnixMillis {
 pub fn both() -> Now {
     Now { instant: now(), unix: unix() }
 }
+
+/// Waits for a time of [`now`]'s clock; for ever where there is none.
+pub async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

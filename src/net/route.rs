@@ -90,6 +90,11 @@ pub fn advertised(rules: &[Advertise], peer: IpAddr) -> Option<IpAddr> {
     rules.iter().find(|rule| rule.peers.contains(peer)).map(|rule| rule.address)
 }
 
+/// Our address as `peer` knows it, port unchanged: by the rules, else as it is.
+pub fn as_known_to(rules: &[Advertise], local: SocketAddr, peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(advertised(rules, peer.ip()).unwrap_or(local.ip()), local.port())
+}
+
 /// The address to put where `peer` will read it (SDP `c=`, Via, Contact): by the rules, else `local` if that is
 /// a real address, else by the route towards the peer. `local` comes back unchanged when there is no route.
 pub fn address_for(rules: &[Advertise], local: IpAddr, peer: SocketAddr) -> IpAddr {

@@ -19,7 +19,14 @@ pub enum Event {
     /// A stream began.
     StreamStarted { id: String, device: Id, channel: Id, stream: &'static str },
     /// A stream ended, or did not come to be.
-    StreamEnded { id: String, device: Id, channel: Id, stream: &'static str, code: &'static str, detail: String },
+    StreamEnded {
+        id: String,
+        device: Id,
+        channel: Id,
+        stream: &'static str,
+        code: &'static str,
+        detail: String,
+    },
 }
 
 impl Event {

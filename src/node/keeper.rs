@@ -37,9 +37,14 @@ pub(super) struct Order {
 enum Job {
     Order(Order),
     /// A write of an administrator, who waits for it.
-    Ask { writes: Vec<Write>, reply: oneshot::Sender<Result<(), StoreError>> },
+    Ask {
+        writes: Vec<Write>,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
     /// The end: everything before it is kept, nothing after it.
-    Close { reply: oneshot::Sender<Result<(), StoreError>> },
+    Close {
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
 }
 
 /// Gives writes to the keeper's task.

@@ -96,7 +96,8 @@ struct Inner {
 impl Node {
     /// Starts the loops.
     pub fn start(parts: Parts) -> Node {
-        let Parts { shard: settings, stream, shards: count, store, index, inbound, outlet, ports, hub } = parts;
+        let Parts { shard: settings, stream, shards: count, store, index, inbound, outlet, ports, hub } =
+            parts;
         let mut restored = Restored::from(&index, count);
         let index = Arc::new(RwLock::new(index));
         let (events, _) = broadcast::channel(EVENTS);
@@ -168,7 +169,8 @@ impl Node {
     /// Answers a viewer's offer with a stream, started if need be.
     pub async fn watch(&self, key: Key, offer: &str) -> Result<Answer, WatchError> {
         let call = self.play(key).await.map_err(WatchError::Play)?;
-        let ended = || WatchError::Play(call::Failure::ended("the stream ended while the viewer was being attached"));
+        let ended =
+            || WatchError::Play(call::Failure::ended("the stream ended while the viewer was being attached"));
         let (feed, info) = self.inner.streams.feed(call).await.ok_or_else(ended)?;
         let tracks = Tracks { video: info.video.map(|video| video.codec), audio: info.audio };
         self.inner.hub.offer(offer, tracks, feed).map_err(WatchError::Offer)

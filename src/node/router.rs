@@ -54,9 +54,7 @@ fn shard_of_user(user: &str, shards: usize) -> usize {
 fn shard_of_message(message: &Message, shards: usize) -> usize {
     let ours = if message.is_request() {
         // Inside a dialog of ours the To tag, or else the Call-ID, is one that we made.
-        message.to().and_then(|to| to.tag).and_then(shard_of).or_else(|| {
-            message.call_id().and_then(shard_of)
-        })
+        message.to().and_then(|to| to.tag).and_then(shard_of).or_else(|| message.call_id().and_then(shard_of))
     } else {
         message.via().and_then(|via| via.branch).and_then(shard_of)
     };

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use crate::call::{self, CallId, Calls, Key, Media, SsrcPool, Target};
 use crate::device::{self, Devices, Purpose, WriteToken};
 use crate::gb::id::Id;
-use crate::gb::time::Now;
 use crate::gb::sdp::MediaMode;
+use crate::gb::time::Now;
 use crate::registry::{self, Registration, Write};
 use crate::sip::digest::Nonces;
 use crate::sip::transaction::{Config, Failure as Unanswered};
@@ -34,6 +34,9 @@ pub struct Settings {
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
 /// Nonces whose use is remembered.
 const NONCE_CAPACITY: usize = 65_536;
+
+/// Calls of one device that wait to be ended when it is back; of more the oldest are given up.
+const MAX_LEFT_OVER: usize = 64;
 
 /// What happens to a shard.
 #[derive(Debug)]
@@ -114,7 +117,7 @@ impl Shard {
     /// Shard `number` of `count`; `seed` is fresh randomness for its nonces, tags and branches.
     pub fn new(settings: Settings, number: u16, count: u16, seed: [u8; 32]) -> Shard {
         let pool = SsrcPool::new(settings.device.platform, number, count);
-        // Three independent sources, so that a tag tells nothing of a nonce.
+        // Independent sources, so that a tag tells nothing of a nonce.
         let source = |purpose: u8| {
             let mut own = seed;
             own[31] ^= purpose;
@@ -162,7 +165,7 @@ impl Shard {
             Input::Message { flow, message } => self.transactions.receive(now.instant, flow, message),
             Input::ConnectionClosed { connection } => {
                 self.transactions.connection_closed(now.instant, connection);
-                self.devices.connection_closed(connection);
+                self.devices.connection_closed(now, connection);
             }
             Input::Committed { token, kept } => self.devices.committed(now, token, kept),
             Input::Want { waiter, key } => self.want(now, waiter, key),
@@ -172,6 +175,7 @@ impl Shard {
             Input::RemoveDevice { device } => {
                 self.calls.device_lost(&device, "the device was removed");
                 self.devices.remove(now, device);
+                self.left_over.remove(&device);
             }
             Input::Stop { call, why } => {
                 self.calls.stop(call, why);
@@ -221,7 +225,9 @@ impl Shard {
         let refused = match self.devices.reach(&key.device) {
             _ if self.draining => Some(call::Failure::offline("this gateway is shutting down")),
             Err(device::Failure::NotFound) => Some(call::Failure::not_found("no such device")),
-            Err(_) => Some(call::Failure::offline("the device is not registered, or its keepalives are missing")),
+            Err(_) => {
+                Some(call::Failure::offline("the device is not registered, or its keepalives are missing"))
+            }
             Ok((device, flow)) => {
                 let transport = device.media_transport.unwrap_or(self.media_transport);
                 let target = Target { flow, transport };
@@ -273,7 +279,9 @@ impl Shard {
         // A 2xx to INVITE may come again for as long as the call lives; everything else is answered once.
         let over = match answer {
             Err(_) => true,
-            Ok(message) => message.code().is_some_and(|code| code >= 300 || (code >= 200 && !of_invite(message))),
+            Ok(message) => {
+                message.code().is_some_and(|code| code >= 300 || (code >= 200 && !of_invite(message)))
+            }
         };
         if over {
             if let Some(Asker::Call(call)) = self.askers.remove(&key) {
@@ -293,12 +301,16 @@ impl Shard {
                 let key = self.transactions.request(now.instant, flow, message);
                 self.askers.insert(key, Asker::Device { device, purpose });
             }
-            device::Action::Write { token, writes } => self.effects.push_back(Effect::Write { token, writes }),
+            device::Action::Write { token, writes } => {
+                self.effects.push_back(Effect::Write { token, writes })
+            }
             device::Action::Seen { device } => {
                 self.effects.push_back(Effect::Seen { device });
                 self.end_left_over(device);
             }
-            device::Action::Synced { waiter, outcome } => self.effects.push_back(Effect::Synced { waiter, outcome }),
+            device::Action::Synced { waiter, outcome } => {
+                self.effects.push_back(Effect::Synced { waiter, outcome })
+            }
             device::Action::Event(event) => {
                 if let device::Event::Offline { device, cause } = &event {
                     self.calls.device_lost(device, &format!("the device went offline: {}", cause.as_str()));
@@ -316,10 +328,15 @@ impl Shard {
             call::Action::ConnectMedia { call, remote, ssrc } => {
                 self.effects.push_back(Effect::ConnectMedia { call, remote, ssrc });
             }
-            call::Action::CloseMedia { call, why } => self.effects.push_back(Effect::CloseMedia { call, why }),
+            call::Action::CloseMedia { call, why } => {
+                self.effects.push_back(Effect::CloseMedia { call, why })
+            }
             call::Action::Request { call, flow, message } => {
                 // A BYE ends what the INVITE began: a late repetition of its 200 is no answer to the BYE.
                 self.forget_call(call);
+                let Some(flow) = self.way_to(call, flow) else {
+                    return self.calls.answered(now, call, Err(Unanswered::Transport));
+                };
                 let invite = message.method() == Some(&sip::Method::Invite);
                 let key = self.transactions.request(now.instant, flow, message);
                 self.askers.insert(key, Asker::Call(call));
@@ -342,11 +359,24 @@ impl Shard {
             call::Action::Keep(call) => {
                 self.effects.push_back(Effect::Write { token: None, writes: vec![Write::PutCall(*call)] });
             }
+            call::Action::LeftOver(record) => {
+                let device = record.device;
+                if self.devices.device(&device).is_some() {
+                    let records = self.left_over.entry(device).or_default();
+                    if records.len() >= MAX_LEFT_OVER {
+                        records.remove(0);
+                    }
+                    records.push(*record);
+                    self.end_left_over(device);
+                }
+            }
             call::Action::Forget { device, channel, call_id } => {
                 let writes = vec![Write::DeleteCall { device, channel, call_id }];
                 self.effects.push_back(Effect::Write { token: None, writes });
             }
-            call::Action::Tell { waiter, outcome } => self.effects.push_back(Effect::Play { waiter, outcome }),
+            call::Action::Tell { waiter, outcome } => {
+                self.effects.push_back(Effect::Play { waiter, outcome })
+            }
             call::Action::Started { call, key, took } => {
                 self.effects.push_back(Effect::Started { call, key, took });
             }
@@ -363,7 +393,17 @@ impl Shard {
         }
     }
 
-    /// Ends the calls of an earlier run at a device, once there is a way to it.
+    /// The way to a call's device now: it may have moved since the call began. `None` if there is none.
+    fn way_to(&self, call: CallId, flow: Flow) -> Option<Flow> {
+        let device = self.calls.device_of(call);
+        match device.map(|device| self.devices.reach(&device)) {
+            Some(Ok((_, flow))) => Some(flow),
+            Some(Err(device::Failure::Offline)) if flow.transport.is_reliable() => None,
+            _ => Some(flow),
+        }
+    }
+
+    /// Ends the calls that were left behind at a device, once there is a way to it.
     fn end_left_over(&mut self, device: Id) {
         if !self.left_over.contains_key(&device) {
             return;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant as TokioInstant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::event::Event;
@@ -28,6 +27,7 @@ const BURST: usize = 64;
 
 /// What a shard is told by the rest of the node.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are messages; a box would cost each of them")]
 pub(super) enum Command {
     /// Something happened.
     Input(Input),
@@ -66,7 +66,7 @@ impl Runner {
         let mut burst = Vec::with_capacity(BURST);
         loop {
             self.carry_out();
-            let due = self.shard.next_timeout().map(TokioInstant::from_std);
+            let due = self.shard.next_timeout();
             tokio::select! {
                 count = self.inbox.recv_many(&mut burst, BURST) => {
                     if count == 0 {
@@ -76,9 +76,7 @@ impl Runner {
                         self.command(command);
                     }
                 }
-                () = async { sleep_until(due.unwrap_or_else(TokioInstant::now)).await }, if due.is_some() => {
-                    self.shard.handle_timeout(clock::both());
-                }
+                () = clock::until(due) => self.shard.handle_timeout(clock::both()),
             }
         }
     }
@@ -120,10 +118,9 @@ impl Runner {
                     let _ = self.outlet.send(&flow, bytes);
                 }
                 Effect::Write { token, writes } => {
-                    if !self.keeper.write(Order { writes, token, shard: self.own.clone() }) {
-                        if let Some(token) = token {
-                            self.shard.handle(clock::both(), Input::Committed { token, kept: false });
-                        }
+                    let queued = self.keeper.write(Order { writes, token, shard: self.own.clone() });
+                    if let Some(token) = token.filter(|_| !queued) {
+                        self.shard.handle(clock::both(), Input::Committed { token, kept: false });
                     }
                 }
                 Effect::Seen { device } => self.keeper.seen(device),
@@ -147,7 +144,12 @@ impl Runner {
                     info!(device = %key.device, channel = %key.channel, stream = key.profile.as_str(),
                         took_ms = took.as_millis() as u64, "stream started");
                     let Key { device, channel, profile } = key;
-                    self.tell(Event::StreamStarted { id: call.to_string(), device, channel, stream: profile.as_str() });
+                    self.tell(Event::StreamStarted {
+                        id: call.to_string(),
+                        device,
+                        channel,
+                        stream: profile.as_str(),
+                    });
                 }
                 Effect::Ended { call, key, why, ran } => self.ended(call, key, &why, ran),
                 Effect::Device(event) => self.device_event(event),
@@ -170,7 +172,9 @@ impl Runner {
     fn device_event(&self, event: device::Event) {
         match event {
             // The registry tells of it, once the write is applied.
-            device::Event::Offline { device, cause } => debug!(%device, cause = cause.as_str(), "device offline"),
+            device::Event::Offline { device, cause } => {
+                debug!(%device, cause = cause.as_str(), "device offline")
+            }
             device::Event::CatalogSynced { device, synced, took } => {
                 histogram!(names::CATALOG_SYNC).record(took.as_secs_f64());
                 let device::Synced { received, total, complete } = synced;

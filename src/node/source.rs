@@ -81,8 +81,12 @@ impl Source {
     /// Opens the next free port for a transport.
     pub(super) fn open(ports: &Ports, mode: MediaMode, local: IpAddr, dscp: u8) -> Result<Source, NoSocket> {
         Ok(match mode {
-            MediaMode::Udp => Source::Udp { socket: RtpSocket::bind(ports, local, dscp)?, datagrams: Vec::new() },
-            MediaMode::TcpPassive => Source::Passive { listener: RtpListener::bind(ports, local)?, line: None },
+            MediaMode::Udp => {
+                Source::Udp { socket: RtpSocket::bind(ports, local, dscp)?, datagrams: Vec::new() }
+            }
+            MediaMode::TcpPassive => {
+                Source::Passive { listener: RtpListener::bind(ports, local)?, line: None }
+            }
             MediaMode::TcpActive => {
                 let connector = RtpConnector::bind(ports, local)?;
                 Source::Active { local: connector.local_addr(), active: Active::Bound(connector) }

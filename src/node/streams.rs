@@ -9,19 +9,18 @@ use bytes::Bytes;
 use metrics::gauge;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant as TokioInstant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::intake::{Counts, Intake};
 use super::shard::Input;
-use super::source::Source;
 use super::signalling::Command;
+use super::source::Source;
 use crate::call::{CallId, Key, Media, Target};
 use crate::egress::webrtc::Feed;
+use crate::gb::sdp::MediaMode;
 use crate::gb::time::UnixMillis;
 use crate::media::rtp::Wait;
-use crate::gb::sdp::MediaMode;
 use crate::net::clock;
 use crate::net::ports::Ports;
 use crate::net::route::{self, Advertise};
@@ -129,9 +128,18 @@ impl Streams {
                     let wait = if source.keeps_order() { Wait::Never } else { Wait::Adaptive };
                     let intake = Intake::new(now.instant, target.flow.remote.ip(), ssrc, wait);
                     let settings = &self.settings;
-                    Task { source, intake, inbox, handle, news, settings, opened: now.instant, seen: Seen::default() }
-                        .run(target.transport)
-                        .await;
+                    Task {
+                        source,
+                        intake,
+                        inbox,
+                        handle,
+                        news,
+                        settings,
+                        opened: now.instant,
+                        seen: Seen::default(),
+                    }
+                    .run(target.transport)
+                    .await;
                 }
                 Err(error) => news.tell(Media::OpenFailed(error.to_string())).await,
             }
@@ -224,7 +232,7 @@ impl Task<'_> {
         let key_frames = self.intake.key_frames();
         let close = self.handle.close.clone();
         loop {
-            let due = self.intake.next_timeout().map(TokioInstant::from_std);
+            let due = self.intake.next_timeout();
             tokio::select! {
                 received = self.source.receive(&mut packets, |ip| self.intake.is_allowed(ip)) => {
                     let now = clock::now();
@@ -257,9 +265,7 @@ impl Task<'_> {
                     let key = self.handle.report.lock().key;
                     let _ = self.news.shard.send(Command::Input(Input::KeyFrame { key })).await;
                 }
-                () = async { sleep_until(due.unwrap_or_else(TokioInstant::now)).await }, if due.is_some() => {
-                    self.intake.handle_timeout(clock::now());
-                }
+                () = clock::until(due) => self.intake.handle_timeout(clock::now()),
                 _ = look.tick() => {
                     let now = clock::now();
                     self.tell_readers().await;

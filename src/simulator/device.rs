@@ -247,7 +247,9 @@ impl Device {
     fn settle(&mut self, now: Now) {
         while let Some(output) = self.transactions.poll_output() {
             match output {
-                TransactionOutput::Send { flow, bytes } => self.outputs.push_back(Output::Send { flow, bytes }),
+                TransactionOutput::Send { flow, bytes } => {
+                    self.outputs.push_back(Output::Send { flow, bytes })
+                }
                 TransactionOutput::Request { key, request, .. } => self.request(now, key, &request),
                 TransactionOutput::Response { key, response, .. } => self.response(now, key, &response),
                 TransactionOutput::Failed { key, .. } => self.failed(now, key),
@@ -267,10 +269,9 @@ impl Device {
     fn request(&mut self, now: Now, key: Option<ServerKey>, request: &Message) {
         let Some(key) = key else {
             // ACK: the platform has the answer, media may flow.
-            if let Some(call) = request.call_id().filter(|call| self.calls.contains_key(*call)) {
-                if !self.settings.has(Quirk::NoMedia) {
-                    self.outputs.push_back(Output::Start { call: call.to_owned() });
-                }
+            let call = request.call_id().filter(|call| self.calls.contains_key(*call));
+            if let Some(call) = call.filter(|_| !self.settings.has(Quirk::NoMedia)) {
+                self.outputs.push_back(Output::Start { call: call.to_owned() });
             }
             return;
         };

@@ -168,8 +168,13 @@ impl<'a> Sender<'a> {
     }
 
     async fn packet(&mut self, payload: &[u8], marker: bool, timestamp: u32) -> io::Result<()> {
-        let header =
-            Header { payload_type: PAYLOAD_TYPE, marker, sequence: self.sequence, timestamp, ssrc: self.ssrc };
+        let header = Header {
+            payload_type: PAYLOAD_TYPE,
+            marker,
+            sequence: self.sequence,
+            timestamp,
+            ssrc: self.ssrc,
+        };
         self.sequence = self.sequence.wrapping_add(1);
         let mut packet = BytesMut::with_capacity(12 + payload.len());
         header.write(&mut packet);

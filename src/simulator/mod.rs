@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant as TokioInstant, sleep, sleep_until};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -135,9 +135,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
     };
     let progress = async {
-        let mut tick = tokio::time::interval_at(TokioInstant::now() + PROGRESS, PROGRESS);
         loop {
-            tick.tick().await;
+            sleep(PROGRESS).await;
             report(&counts, devices);
         }
     };
@@ -200,7 +199,8 @@ pub async fn start(
     });
     let tasks = tokio_util::task::TaskTracker::new();
     for index in 0..options.devices {
-        let channels = (0..options.channels).map(|n| first_channel.nth(index * options.channels + n)).collect();
+        let channels =
+            (0..options.channels).map(|n| first_channel.nth(index * options.channels + n)).collect();
         let runner = Runner {
             settings: Arc::clone(&settings),
             clip: Arc::clone(&clip),
@@ -249,7 +249,7 @@ impl Drop for Sending {
 /// What a device speaks SIP over.
 enum Line {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, framer: Framer },
+    Tcp { stream: TcpStream, framer: Box<Framer> },
 }
 
 impl Line {
@@ -261,16 +261,24 @@ impl Line {
                     .map_err(std::io::Error::other)?;
                 let socket = UdpSocket::bind(any).await?;
                 socket.connect(server).await?;
-                let flow =
-                    Flow { transport: Transport::Udp, local: socket.local_addr()?, remote: server, connection: 0 };
+                let flow = Flow {
+                    transport: Transport::Udp,
+                    local: socket.local_addr()?,
+                    remote: server,
+                    connection: 0,
+                };
                 Ok((Line::Udp(socket), flow))
             }
             SipTransport::Tcp => {
                 let stream = TcpStream::connect(server).await?;
                 stream.set_nodelay(true)?;
-                let flow =
-                    Flow { transport: Transport::Tcp, local: stream.local_addr()?, remote: server, connection: 1 };
-                Ok((Line::Tcp { stream, framer: Framer::new(Limits::default()) }, flow))
+                let flow = Flow {
+                    transport: Transport::Tcp,
+                    local: stream.local_addr()?,
+                    remote: server,
+                    connection: 1,
+                };
+                Ok((Line::Tcp { stream, framer: Box::new(Framer::new(Limits::default())) }, flow))
             }
         }
     }
@@ -328,7 +336,7 @@ impl Runner {
         let begin = clock::now();
         let mut device = Device::new(Arc::clone(&self.settings), id, channels, flow, rand::random(), begin);
         let mut buffer = BytesMut::new();
-        let mut leave_at: Option<TokioInstant> = None;
+        let mut leave_at: Option<Instant> = None;
         loop {
             if self.carry_out(&mut device, &mut line, flow).await.is_err() {
                 (line, _) = self.reconnect(transport, &mut device).await?;
@@ -337,24 +345,20 @@ impl Runner {
             if leave_at.is_some() && !self.registered {
                 return Ok(());
             }
-            let due = device.next_timeout().map(TokioInstant::from_std);
+            let due = device.next_timeout();
             tokio::select! {
                 received = line.receive(&mut buffer) => match received {
                     Ok(Some(message)) => device.receive(clock::both(), message),
                     Ok(None) => {}
                     Err(_) => (line, _) = self.reconnect(transport, &mut device).await?,
                 },
-                () = async { sleep_until(due.unwrap_or_else(TokioInstant::now)).await }, if due.is_some() => {
-                    device.handle_timeout(clock::both());
-                }
+                () = clock::until(due) => device.handle_timeout(clock::both()),
                 () = self.stop.cancelled(), if leave_at.is_none() => {
                     self.calls.clear();
-                    leave_at = Some(TokioInstant::now() + LEAVE);
+                    leave_at = Some(clock::now() + LEAVE);
                     device.leave(clock::both());
                 }
-                () = async { sleep_until(leave_at.unwrap_or_else(TokioInstant::now)).await }, if leave_at.is_some() => {
-                    return Ok(());
-                }
+                () = clock::until(leave_at) => return Ok(()),
             }
         }
     }
@@ -372,7 +376,11 @@ impl Runner {
         }
     }
 
-    async fn reconnect(&mut self, transport: SipTransport, device: &mut Device) -> anyhow::Result<(Line, Flow)> {
+    async fn reconnect(
+        &mut self,
+        transport: SipTransport,
+        device: &mut Device,
+    ) -> anyhow::Result<(Line, Flow)> {
         self.set_registered(false);
         let (line, flow) = self.connect(transport).await?;
         device.reconnected(clock::both(), flow);
@@ -385,7 +393,9 @@ impl Runner {
                 Output::Send { bytes, .. } => line.send(&bytes).await?,
                 Output::Open { call, plan } => self.open(device, call, plan, flow).await,
                 Output::Start { call } => self.tell(|id, _| *id == call, Tell::Start),
-                Output::KeyFrame { channel } => self.tell(|_, sending| sending.channel == channel, Tell::KeyFrame),
+                Output::KeyFrame { channel } => {
+                    self.tell(|_, sending| sending.channel == channel, Tell::KeyFrame)
+                }
                 Output::Stop { call } => {
                     self.calls.remove(&call);
                 }

@@ -1,9 +1,14 @@
-//! What the integration tests share: the real binary on ports of the system's choice, a browser to look
-//! at it with, and waits that end with a condition.
+//! What the integration tests share: the real binary on ports of the system's choice, devices, players and a browser
+//! to try it with, and waits that end with a condition.
 //!
 //! Whatever a test starts ends with it, however it ends: see [`Leashed`].
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 pub(crate) mod browser;
+pub(crate) mod gateway;
+pub(crate) mod player;
+pub(crate) mod sip;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -13,33 +18,34 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tempfile::TempDir;
 use tokio::sync::mpsc;
+
+#[allow(unused_imports, reason = "each test takes what it needs")]
+pub(crate) use gateway::Gateway;
 
 /// How long a condition may take to come true. Machines that build and test at once are slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Lines of output kept, to be shown when a test fails.
 const KEPT_LINES: usize = 200;
 
-/// Runs a program as the leader's child in a process group of its own and waits for the end of standard
-/// input: that comes when the guard is dropped, but also when the test is killed. Then the group is told
-/// to end, and after ten seconds made to.
+/// Runs a program in a process group of its own and ends as it ends. When standard input closes, which it does when
+/// the guard is dropped but also when the test is killed, the group is told to end, and after ten seconds made to.
 const LEASH: &str = r#"
+exec 4<&0
 trap : TERM
-"$@" </dev/null &
+"$@" </dev/null 4<&- &
 child=$!
-exec >/dev/null 2>&1
-read _
-kill -s TERM -- -$$
-(sleep 10; kill -s KILL -- -$$) &
-wait $child
-kill -s KILL -- -$$
+echo "leash: $child"
+{ trap '' TERM; read _ <&4; kill -s TERM -- -$$; sleep 10; kill -s KILL -- -$$; } >/dev/null 2>&1 &
+wait $child; code=$?
+while kill -s 0 $child; do wait $child; code=$?; done 2>/dev/null
+exit $code
 "#;
 
 /// A running program that ends when this is dropped, and everything it started with it.
 pub(crate) struct Leashed {
     name: String,
+    pid: u32,
     shell: Child,
     stdin: Option<ChildStdin>,
     lines: mpsc::UnboundedReceiver<String>,
@@ -65,12 +71,22 @@ impl Leashed {
         let log = Arc::new(Mutex::new(VecDeque::new()));
         let (sender, lines) = mpsc::unbounded_channel();
         let (stdout, stderr) = (shell.stdout.take().unwrap(), shell.stderr.take().unwrap());
-        collect(stdout, Arc::clone(&log), Some(sender));
-        collect(stderr, Arc::clone(&log), None);
-        Leashed { name, stdin: shell.stdin.take(), shell, lines, log }
+        let mut stdout = BufReader::new(stdout);
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        let pid = first.trim().strip_prefix("leash: ").and_then(|pid| pid.parse().ok());
+        let pid = pid.unwrap_or_else(|| panic!("{name} does not start: {first:?}"));
+        collect(stdout, Arc::clone(&log), sender.clone());
+        collect(BufReader::new(stderr), Arc::clone(&log), sender);
+        Leashed { name, pid, stdin: shell.stdin.take(), shell, lines, log }
     }
 
-    /// Waits for a line of standard output that `read` makes something of.
+    /// The process itself, not its leash.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits for a line of output that `read` makes something of.
     pub(crate) async fn line<T>(&mut self, what: &str, read: impl Fn(&str) -> Option<T>) -> T {
         let found = tokio::time::timeout(PATIENCE, async {
             while let Some(line) = self.lines.recv().await {
@@ -86,15 +102,52 @@ impl Leashed {
             Err(_) => panic!("{} printed no {what} within {PATIENCE:?}", self.name),
         }
     }
+
+    /// Sends a signal to the process, such as `TERM` or `KILL`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, &self.pid.to_string());
+    }
+
+    /// Whether it runs still.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.shell.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for it to end by itself, and for all that it printed; gives its exit status. A signal that ended it shows
+    /// as 128 and its number.
+    pub(crate) async fn ended(&mut self) -> i32 {
+        let name = self.name.clone();
+        let status = until(&format!("the end of {name}"), async || {
+            self.shell.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        let rest = async { while self.lines.recv().await.is_some() {} };
+        tokio::time::timeout(PATIENCE, rest).await.unwrap_or_else(|_| panic!("{name} left its output open"));
+        status.code().unwrap_or(-1)
+    }
+
+    /// The last lines of what it printed.
+    pub(crate) fn log(&self) -> String {
+        let log = self.log.lock().unwrap();
+        log.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+    }
+}
+
+fn signal(name: &str, target: &str) {
+    // The target may be gone, which is as well.
+    let _ = Command::new("/bin/sh")
+        .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", name, target])
+        .stderr(Stdio::null())
+        .status();
 }
 
 fn collect(
-    stream: impl std::io::Read + Send + 'static,
+    stream: impl BufRead + Send + 'static,
     log: Arc<Mutex<VecDeque<String>>>,
-    lines: Option<mpsc::UnboundedSender<String>>,
+    lines: mpsc::UnboundedSender<String>,
 ) {
     thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        for line in stream.lines().map_while(Result::ok) {
             let mut log = log.lock().unwrap();
             if log.len() == KEPT_LINES {
                 log.pop_front();
@@ -102,9 +155,7 @@ fn collect(
             log.push_back(line.clone());
             drop(log);
             // The test may have stopped listening; the pipe is read on so that the program does not block.
-            if let Some(lines) = &lines {
-                let _ = lines.send(line);
-            }
+            let _ = lines.send(line);
         }
     });
 }
@@ -112,62 +163,14 @@ fn collect(
 impl Drop for Leashed {
     fn drop(&mut self) {
         drop(self.stdin.take());
+        let group = format!("-{}", self.shell.id());
         let _ = self.shell.wait();
-        if thread::panicking()
-            && let Ok(log) = self.log.lock()
-        {
-            eprintln!("--- the last lines of {}", self.name);
-            for line in log.iter() {
-                eprintln!("{line}");
-            }
+        // What outlived its leader, and the rest of the leash.
+        signal("KILL", &group);
+        if thread::panicking() {
+            eprintln!("--- the last lines of {}\n{}", self.name, self.log());
         }
     }
-}
-
-/// The gateway, started from the binary that was just built.
-pub(crate) struct Gateway {
-    console: String,
-    http: reqwest::Client,
-    _process: Leashed,
-    _data: TempDir,
-}
-
-impl Gateway {
-    /// `gbgate demo`: simulated devices and all, on ports that the system picks, in a directory that goes.
-    pub(crate) async fn demo() -> Gateway {
-        let data = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gbgate"));
-        command.arg("demo").current_dir(data.path());
-        for key in ["HTTP__LISTEN", "SIP__UDP", "SIP__TCP", "WEBRTC__UDP", "WEBRTC__TCP"] {
-            command.env(format!("GBGATE_{key}"), "127.0.0.1:0");
-        }
-        command.env("GBGATE_MEDIA__PORTS", "0");
-        command.env("GBGATE_REGISTRY__URL", format!("embedded:{}", data.path().join("registry").display()));
-        let mut process = Leashed::start(&command);
-        let console = process.line("address of the console", console_address).await;
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Gateway { console, http, _process: process, _data: data }
-    }
-
-    /// The address of the console, ending in a slash.
-    pub(crate) fn console(&self) -> &str {
-        &self.console
-    }
-
-    /// `GET` of a JSON document; `path` begins with a slash.
-    pub(crate) async fn get(&self, path: &str) -> Value {
-        let url = format!("{}{path}", self.console.trim_end_matches('/'));
-        let response = self.http.get(&url).send().await.unwrap_or_else(|error| panic!("GET {path}: {error}"));
-        let (status, text) = (response.status(), response.text().await.unwrap());
-        assert!(status.is_success(), "GET {path}: {status}: {text}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("GET {path}: {error}: {text}"))
-    }
-}
-
-/// The address in a line `console: http://127.0.0.1:8080/`, wherever in the line it stands.
-fn console_address(line: &str) -> Option<String> {
-    let address = line.split_once("console: ")?.1.split_whitespace().next()?;
-    address.starts_with("http://").then(|| address.to_owned())
 }
 
 /// Asks again and again until the answer is Ok; the last Err says what was seen instead.

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, broadcast};
 
 use super::packetiser::{Batch, Packetiser};
 use crate::media::unit::{AccessUnit, Track};
+use crate::net::clock;
 
 /// Batches that wait for a slow viewer, some three seconds of picture and sound. A viewer that is further behind
 /// loses what it missed up to the next key frame; no one waits for it.
@@ -26,8 +27,16 @@ pub struct Feed {
     /// What to show at once: the batches from the last key frame on.
     pub backlog: Vec<Arc<Batch>>,
     /// What follows the backlog. Its end is the end of the stream.
-    pub live: broadcast::Receiver<Arc<Batch>>,
+    pub live: broadcast::Receiver<Live>,
     pub key_frames: KeyFrames,
+}
+
+/// A batch on its way to the viewers.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// When the last packet of its access unit had come in.
+    pub arrived: Instant,
+    pub batch: Arc<Batch>,
 }
 
 /// The wish for a key frame, shared by a stream and its viewers.
@@ -63,7 +72,7 @@ pub struct Publisher {
     packetiser: Packetiser,
     backlog: Vec<Arc<Batch>>,
     backlog_packets: usize,
-    live: broadcast::Sender<Arc<Batch>>,
+    live: broadcast::Sender<Live>,
     key_frames: KeyFrames,
 }
 
@@ -86,10 +95,11 @@ impl Publisher {
 
     /// Sends an access unit to all viewers; never waits.
     pub fn push(&mut self, unit: &AccessUnit) {
+        let arrived = clock::now();
         for batch in self.packetiser.push(unit) {
             self.keep(&batch);
             // Without viewers there is no one to tell.
-            let _ = self.live.send(batch);
+            let _ = self.live.send(Live { arrived, batch });
         }
     }
 
@@ -156,7 +166,7 @@ mod tests {
         let mut feed = publisher.feed();
         assert_eq!(feed.backlog.iter().map(|b| b.timestamp).collect::<Vec<_>>(), [3, 4]);
         publisher.push(&unit(Codec::H264, 5, false, 50));
-        assert_eq!(feed.live.try_recv().unwrap().timestamp, 5);
+        assert_eq!(feed.live.try_recv().unwrap().batch.timestamp, 5);
         assert_eq!(publisher.viewers(), 1);
         drop(feed);
         assert_eq!(publisher.viewers(), 0);

@@ -15,17 +15,18 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use super::path::{MAX_PATHS, Path};
 use super::sdp::{Local, Negotiated, fragment_user};
 use super::secure::Identity;
 use super::sender::Ids;
-use super::session::{Path, Session, Terms};
+use super::session::{Session, Terms};
 use super::stun::{Request, StunError, is_stun};
 use super::udp::Udp;
 use super::viewer::{INBOX, Input, Viewer};
 use super::{Answer, BindError, Config, Feed, OfferError, Tracks, TrickleError, addresses, ice_tcp};
 
 /// TCP connections that a viewer may hold: one for each candidate pair that its browser tries.
-const MAX_CONNECTIONS: usize = 8;
+const MAX_CONNECTIONS: usize = MAX_PATHS / 2;
 /// Candidates of each protocol.
 const MAX_CANDIDATES: usize = 8;
 /// Ports tried to get the same number for UDP and TCP.
@@ -180,7 +181,8 @@ impl Hub {
         let etag = format!("\"{user}\"");
         let sdp = negotiated.answer(&local);
         let (member, inbox, leave) = self.shared.join(&id, &user, &etag, &negotiated.peer.user)?;
-        tokio::spawn(Viewer { session, feed, inbox, leave, member }.run());
+        let delay = metrics::histogram!("gbgate_relay_delay_seconds");
+        tokio::spawn(Viewer { session, feed, inbox, leave, member, arrived: None, delay }.run());
         Ok(Answer { id, sdp, etag })
     }
 
@@ -367,9 +369,9 @@ impl Membership {
         }
     }
 
-    pub(super) fn forget(&mut self, path: Path) {
-        self.addresses.retain(|address| *address != path.remote);
-        self.shared.table.write().remove_address(path.remote, self.viewer);
+    pub(super) fn forget(&mut self, remote: SocketAddr) {
+        self.addresses.retain(|address| *address != remote);
+        self.shared.table.write().remove_address(remote, self.viewer);
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::hub::{Route, Shared, count_dropped};
-use super::session::Path;
+use super::path::Path;
 use crate::media::rtp::frame;
 
 /// Frames that wait to be written to a viewer. Above, it loses pictures up to a key frame.

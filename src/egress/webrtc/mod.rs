@@ -1,4 +1,4 @@
-//! WebRTC to browsers: the media side of WHEP (RFC 9725's counterpart for playing).
+//! WebRTC to browsers: the media side of WHEP (draft-ietf-wish-whep).
 //!
 //! A stream's media worker holds a [`Publisher`] and pushes access units; it packetises each once. The [`Hub`]
 //! answers offers, owns one UDP socket and one TCP listener for all viewers, and runs a task for each viewer
@@ -13,6 +13,8 @@ mod feed;
 mod hub;
 mod ice_tcp;
 mod packetiser;
+mod path;
+mod queue;
 mod sdp;
 mod secure;
 mod sender;
@@ -28,7 +30,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::media::unit::Codec;
 
-pub use feed::{Feed, KeyFrames, Publisher};
+pub use feed::{Feed, KeyFrames, Live, Publisher};
 pub use hub::Hub;
 pub use packetiser::{Batch, MAX_PAYLOAD, Packetiser};
 pub use sdp::BadOffer;

@@ -379,7 +379,11 @@ fn read_sections(offer: &str) -> Result<Vec<Section<'_>>, BadOffer> {
         return Err(BadOffer::NotSdp);
     }
     let mut sections = vec![Section::default()];
-    for text in offer.lines() {
+    for text in offer.lines().map(str::trim_end) {
+        // RFC 8866 section 9 allows neither in a line, and parts of lines are echoed in the answer.
+        if text.contains(['\0', '\r']) {
+            return Err(BadOffer::NotSdp);
+        }
         let Some((kind, value)) = text.split_once('=') else { continue };
         if kind == "m" {
             if sections.len() > MAX_SECTIONS {
@@ -387,7 +391,7 @@ fn read_sections(offer: &str) -> Result<Vec<Section<'_>>, BadOffer> {
             }
             sections.push(read_media(value)?);
         } else if let (Some(section), "a") = (sections.last_mut(), kind) {
-            section.read_attribute(value.trim_end());
+            section.read_attribute(value);
         }
     }
     if sections.len() < 2 { Err(BadOffer::NotSdp) } else { Ok(sections) }

@@ -135,6 +135,8 @@ fn bad_offers_are_told_apart() {
     assert_eq!(fault(String::new()), BadOffer::NotSdp);
     assert_eq!(fault("v=0\r\n".to_owned()), BadOffer::NotSdp);
     assert_eq!(fault(CHROMIUM.replace("m=video 9 ", "m=video\r\nx=")), BadOffer::NotSdp);
+    assert_eq!(fault(CHROMIUM.replace("level-a", "leve\rl-a")), BadOffer::NotSdp, "it would be echoed");
+    assert_eq!(fault(CHROMIUM.replace("level-a", "leve\0l-a")), BadOffer::NotSdp);
     assert_eq!(fault(CHROMIUM.replace("ice-ufrag", "x")), BadOffer::NoIce);
     assert_eq!(fault(CHROMIUM.replace("sha-256", "sha-1")), BadOffer::NoFingerprint);
     assert_eq!(fault(CHROMIUM.replace("1E:FF", "1E")), BadOffer::NoFingerprint);

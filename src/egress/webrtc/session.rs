@@ -5,15 +5,16 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rtc::crypto::Mac;
-use smallvec::SmallVec;
 
 use super::packetiser::{Batch, clock};
+use super::path::{Path, Paths};
+use super::queue::{Next, Queue};
 use super::secure::{Identity, Progress, Secure, SecureError};
 use super::sender::{Ids, Plain, Sender};
 use super::stun::{Request, StunError};
@@ -24,12 +25,6 @@ use crate::media::unit::Track;
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
 /// A viewer that checks but does not finish the handshake in this time is let go.
 const HANDSHAKE: Duration = Duration::from_secs(30);
-/// Addresses that a viewer may be reached at.
-const MAX_PATHS: usize = 8;
-/// A nominated path without a nominating check for this long gives way to any other.
-const PATH_STALE: Duration = Duration::from_secs(5);
-/// Packets that wait to be sent. Above, the viewer cannot take the stream: it loses all up to a key frame.
-const MAX_QUEUE: usize = 2 * super::feed::MAX_BACKLOG;
 /// Packets sent in one go, and packets for each millisecond after that: some 100 Mbit/s. A run of pictures sent
 /// at line speed is lost in the first small buffer on its way.
 const BURST: u32 = 96;
@@ -38,22 +33,13 @@ const PER_MILLISECOND: u32 = 10;
 const TICK: Duration = Duration::from_millis(2);
 /// Retransmissions between two reports at most: who asks for everything again and again does not get it.
 const MAX_AGAIN: u32 = 2000;
-/// Between the time stamps of pictures that are shown late, so that the viewer decodes them at once.
-const CATCH_UP_STEP: i64 = 90;
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 const KEY_FRAME_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after the start a viewer that cannot begin gets the pictures again; after that they come seldom
+/// enough, and a path that is full should not be filled more.
+const BEGINNING: Duration = Duration::from_secs(4);
 /// A time stamp this far from where the clock expects it begins a new time line (in seconds).
 const DISCONTINUITY: i64 = 2;
-
-/// The way a datagram came and others go back.
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Hash)]
-pub(super) struct Path {
-    pub remote: SocketAddr,
-    /// The address that received, where the system says it.
-    pub local: Option<IpAddr>,
-    /// The number of the TCP connection; 0 for UDP.
-    pub connection: u64,
-}
 
 /// What comes out. Drain until `None` after each call.
 #[derive(Debug)]
@@ -61,8 +47,8 @@ pub(super) enum Output {
     Send(Path, BytesMut),
     /// The peer proved that it is reached here: what comes from this path is for this session.
     Proven(Path),
-    /// This path is not used any more.
-    Forgotten(Path),
+    /// Nothing is expected from this address any more.
+    Forgotten(SocketAddr),
     KeyFrame,
     Established,
     /// The last output.
@@ -134,26 +120,11 @@ pub(super) struct Terms<'a> {
     pub unix_millis: i64,
 }
 
-/// A path that a valid check came from.
-#[derive(Copy, Clone, Debug)]
-struct Proven {
-    path: Path,
-    priority: u32,
-    nominated: Option<Instant>,
-}
-
 /// Ties the time line of the stream to the clock: `moment` is shown at `at`.
 #[derive(Copy, Clone, Debug)]
 struct Anchor {
     at: Instant,
     /// In ticks of 90 kHz.
-    moment: i64,
-}
-
-#[derive(Debug)]
-struct Queued {
-    batch: Arc<Batch>,
-    /// The time stamp to send it with.
     moment: i64,
 }
 
@@ -164,16 +135,13 @@ pub(super) struct Session {
     secure: Secure,
     cname: &'static str,
     started: (Instant, i64),
-    paths: SmallVec<[Proven; MAX_PATHS]>,
-    selected: Option<Path>,
+    paths: Paths,
     last_check: Instant,
     closed: bool,
     video: Option<Sender>,
     audio: Option<Sender>,
-    queue: VecDeque<Queued>,
-    queued_packets: usize,
-    /// Packets of the first batch in the queue that are sent.
-    cursor: usize,
+    queue: Queue,
+    established: Option<Instant>,
     /// Pictures are of no use before a key frame.
     waits_for_key: bool,
     again: VecDeque<u16>,
@@ -195,15 +163,13 @@ impl Session {
             secure: Secure::new(identity, terms.peer_fingerprint)?,
             cname: terms.cname,
             started: (now, terms.unix_millis),
-            paths: SmallVec::new(),
-            selected: None,
+            paths: Paths::default(),
             last_check: now,
             closed: false,
             video: terms.video.map(|ids| Sender::new(ids, video)),
             audio: terms.audio.map(|ids| Sender::new(ids, audio)),
-            queue: VecDeque::new(),
-            queued_packets: 0,
-            cursor: 0,
+            queue: Queue::new(),
+            established: None,
             waits_for_key: terms.video.is_some(),
             again: VecDeque::new(),
             again_budget: MAX_AGAIN,
@@ -227,7 +193,7 @@ impl Session {
         // RFC 7983 tells the protocols apart by the first byte.
         let result = match data.first() {
             Some(0..=3) => self.handle_check(now, path, data),
-            _ if !self.paths.iter().any(|proven| proven.path == path) => Err(Dropped::Stranger),
+            _ if !self.paths.knows(path) => Err(Dropped::Stranger),
             Some(20..=63) => self.handle_dtls(now, path, data),
             Some(128..=191) if is_rtcp(data) => self.handle_rtcp(now, data),
             Some(128..=191) => Err(Dropped::Rtp),
@@ -249,14 +215,12 @@ impl Session {
             Track::Video if batch.key => {
                 self.waits_for_key = false;
                 if !self.secure.established() {
-                    self.clear_queue();
+                    self.queue.clear();
                 }
             }
             _ => {}
         }
-        self.queued_packets += batch.packets.len();
-        self.queue.push_back(Queued { moment: batch.timestamp, batch });
-        if self.queued_packets > MAX_QUEUE {
+        if !self.queue.push(batch) {
             self.handle_overflow(now);
         }
         self.send_due(now);
@@ -270,14 +234,7 @@ impl Session {
 
     /// The peer cannot take what is sent: drops what waits, but for the rest of the picture that is under way.
     pub(super) fn handle_overflow(&mut self, now: Instant) {
-        let keep = usize::from(self.cursor > 0);
-        self.queue.truncate(keep);
-        self.queued_packets = self
-            .queue
-            .iter()
-            .map(|queued| queued.batch.packets.len())
-            .sum::<usize>()
-            .saturating_sub(self.cursor);
+        self.queue.clear_whole();
         self.handle_lag(now);
     }
 
@@ -293,10 +250,13 @@ impl Session {
         if overdue || self.secure.handle_timeout(now).is_err() {
             return self.end(now, Reason::Handshake);
         }
-        self.flush_dtls(None);
+        self.flush_dtls();
         if self.secure.established() {
             if self.waits_for_key {
                 self.wish(now);
+            }
+            if self.established.is_some_and(|at| now.saturating_duration_since(at) >= BEGINNING) {
+                self.queue.forget_pictures();
             }
             if self.next_report.is_some_and(|at| at <= now) {
                 self.report(now, false);
@@ -332,17 +292,12 @@ impl Session {
         if self.secure.established() && reason == Reason::Closed {
             self.report(now, true);
             self.secure.close(now);
-            self.flush_dtls(None);
+            self.flush_dtls();
         }
         self.closed = true;
-        self.clear_queue();
+        self.queue.clear();
         self.again.clear();
         self.outputs.push_back(Output::Closed(reason));
-    }
-
-    fn clear_queue(&mut self) {
-        self.queue.clear();
-        (self.queued_packets, self.cursor) = (0, 0);
     }
 
     // ICE (RFC 8445), lite
@@ -366,51 +321,16 @@ impl Session {
         self.outputs.push_back(Output::Proven(path));
         let answer = request.success(self.mac.as_mut(), path.remote);
         self.outputs.extend(answer.map(|a| Output::Send(path, BytesMut::from(a.as_slice()))));
-        let nominated = request.use_candidate.then_some(now);
-        match self.paths.iter_mut().find(|proven| proven.path == path) {
-            Some(proven) => {
-                proven.priority = request.priority;
-                proven.nominated = nominated.or(proven.nominated);
-            }
-            None => {
-                self.forget_one();
-                self.paths.push(Proven { path, priority: request.priority, nominated });
-            }
-        }
-        if request.use_candidate {
-            self.select(now, path, request.priority);
-        }
+        let forgotten = self.paths.heard(now, path, request.priority, request.use_candidate);
+        self.outputs.extend(forgotten.map(Output::Forgotten));
         Ok(())
-    }
-
-    /// Peers nominate one path, or several at once and expect the best to be used (RFC 5245 section 8.1.1.2).
-    fn select(&mut self, now: Instant, path: Path, priority: u32) {
-        let current = self.paths.iter().find(|proven| Some(proven.path) == self.selected);
-        let stays = current.is_some_and(|current| {
-            let fresh = current.nominated.is_some_and(|at| now.saturating_duration_since(at) < PATH_STALE);
-            fresh && current.priority > priority
-        });
-        if !stays {
-            self.selected = Some(path);
-        }
-    }
-
-    /// Makes room for a path: the oldest that is not in use goes.
-    fn forget_one(&mut self) {
-        if self.paths.len() < MAX_PATHS {
-            return;
-        }
-        if let Some(at) = self.paths.iter().position(|proven| Some(proven.path) != self.selected) {
-            let gone = self.paths.remove(at);
-            self.outputs.push_back(Output::Forgotten(gone.path));
-        }
     }
 
     // DTLS
 
     fn handle_dtls(&mut self, now: Instant, path: Path, data: &[u8]) -> Result<(), Dropped> {
         let result = self.secure.handle_dtls(now, data);
-        self.flush_dtls(Some(path));
+        self.flush_dtls();
         match result {
             Ok(Progress::Established) => self.establish(now, path),
             Ok(Progress::Closed) => self.end(now, Reason::Closed),
@@ -420,8 +340,8 @@ impl Session {
         Ok(())
     }
 
-    fn flush_dtls(&mut self, origin: Option<Path>) {
-        let path = self.selected.or(origin).or_else(|| self.paths.first().map(|proven| proven.path));
+    fn flush_dtls(&mut self) {
+        let path = self.paths.current();
         while let Some(message) = self.secure.poll_transmit() {
             self.outputs.extend(path.map(|path| Output::Send(path, message)));
         }
@@ -429,22 +349,14 @@ impl Session {
 
     /// The viewer can see: what waits is shown at once, up to the present.
     fn establish(&mut self, now: Instant, path: Path) {
-        self.selected = self.selected.or(Some(path));
+        self.paths.settle(path);
         self.outputs.push_back(Output::Established);
+        self.established = Some(now);
         self.refilled = now;
-        self.catch_up();
+        self.queue.catch_up();
         self.next_report = Some(now);
         if self.waits_for_key {
             self.wish(now);
-        }
-    }
-
-    /// Moves the time stamps of what waits close to the last: played at their own pace the pictures would keep
-    /// the viewer behind for good.
-    fn catch_up(&mut self) {
-        let Some(last) = self.queue.back().map(|queued| queued.moment) else { return };
-        for (age, queued) in self.queue.iter_mut().rev().enumerate() {
-            queued.moment = queued.moment.max(last - CATCH_UP_STEP * age as i64);
         }
     }
 
@@ -463,9 +375,9 @@ impl Session {
                         }
                     }
                 }
-                rtcp::Rtcp::PictureLoss { media } if Some(media) == video => self.wish(now),
+                rtcp::Rtcp::PictureLoss { media } if Some(media) == video => self.handle_picture_loss(now),
                 rtcp::Rtcp::FullIntra { media } if media.iter().any(|ssrc| Some(*ssrc) == video) => {
-                    self.wish(now);
+                    self.handle_picture_loss(now);
                 }
                 _ => {}
             }
@@ -473,19 +385,31 @@ impl Session {
         Ok(())
     }
 
-    fn wish(&mut self, now: Instant) {
+    /// The viewer cannot decode. Many devices give no key frame when asked; a viewer whose first pictures were
+    /// lost need not wait for one.
+    fn handle_picture_loss(&mut self, now: Instant) {
+        let begins = self.established.is_some_and(|at| now.saturating_duration_since(at) < BEGINNING);
+        if self.wish(now) && begins && !self.waits_for_key && self.queue.is_empty() {
+            self.queue.repeat_pictures();
+        }
+    }
+
+    /// Asks for a key frame; false if that was lately done.
+    fn wish(&mut self, now: Instant) -> bool {
         let soon = |last| now.saturating_duration_since(last) < KEY_FRAME_INTERVAL;
-        if self.video.is_some() && !self.last_wish.is_some_and(soon) {
+        let due = self.video.is_some() && !self.last_wish.is_some_and(soon);
+        if due {
             self.last_wish = Some(now);
             self.outputs.push_back(Output::KeyFrame);
         }
+        due
     }
 
     /// A sender report of each track that has sent, with BYE at the end.
     fn report(&mut self, now: Instant, bye: bool) {
         self.next_report = Some(now + REPORT_INTERVAL);
         self.again_budget = MAX_AGAIN;
-        let (Some(path), Some(anchor)) = (self.selected, self.anchor) else { return };
+        let (Some(path), Some(anchor)) = (self.paths.current(), self.anchor) else { return };
         let elapsed = now.saturating_duration_since(self.started.0).as_millis() as i64;
         let ntp = rtcp::ntp(self.started.1.saturating_add(elapsed));
         let tracks = [(Track::Video, self.video.as_ref()), (Track::Audio, self.audio.as_ref())];
@@ -521,7 +445,7 @@ impl Session {
         if self.closed || !self.secure.established() {
             return;
         }
-        let Some(path) = self.selected else { return };
+        let Some(path) = self.paths.current() else { return };
         let elapsed = now.saturating_duration_since(self.refilled).as_millis().min(u128::from(BURST)) as u32;
         self.tokens += elapsed * PER_MILLISECOND;
         self.refilled += Duration::from_millis(elapsed.into());
@@ -547,26 +471,19 @@ impl Session {
     }
 
     fn send_next(&mut self, now: Instant, path: Path) -> bool {
-        let Some(Queued { batch, moment }) = self.queue.front() else { return false };
+        let Some(Next { batch, index, moment }) = self.queue.pop() else { return false };
         let (sender, keep) = match batch.track {
             Track::Video => (self.video.as_mut(), true),
             // Browsers do not ask for sound again.
             Track::Audio => (self.audio.as_mut(), false),
         };
-        if self.cursor == 0 {
-            self.anchor = Some(Anchor::next(self.anchor, now, *moment, batch.clock()));
+        if index == 0 {
+            self.anchor = Some(Anchor::next(self.anchor, now, moment, batch.clock()));
         }
-        if let Some(Plain { header, bytes }) =
-            sender.and_then(|sender| sender.packet(batch, self.cursor, *moment, keep))
-        {
+        let plain = sender.and_then(|sender| sender.packet(&batch, index, moment, keep));
+        if let Some(Plain { header, bytes }) = plain {
             let packet = self.secure.protect_rtp(&header, bytes);
             self.outputs.extend(packet.map(|packet| Output::Send(path, packet)));
-        }
-        self.cursor += 1;
-        self.queued_packets = self.queued_packets.saturating_sub(1);
-        if self.cursor >= batch.packets.len() {
-            self.queue.pop_front();
-            self.cursor = 0;
         }
         true
     }

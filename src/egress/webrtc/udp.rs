@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::session::Path;
+use super::path::Path;
 
 /// Buffers asked of the system: key frames to many viewers at once, and their checks.
 const SOCKET_BUFFER: usize = 4 << 20;

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use metrics::{Counter, counter};
+use metrics::{Counter, Histogram, counter};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Sleep;
 
-use super::feed::Feed;
+use super::feed::{Feed, Live};
 use super::hub::{Membership, count_dropped};
-use super::session::{Output, Path, Session};
+use super::path::Path;
+use super::session::{Output, Session};
 use super::udp::Gather;
+use crate::media::unit::Track;
 
 /// Datagrams that wait for a viewer's task; above, they are dropped. A browser sends a few a second.
 pub(super) const INBOX: usize = 64;
@@ -37,6 +39,10 @@ pub(super) struct Viewer {
     pub leave: Arc<Notify>,
     /// Taken back when the task ends, however it ends.
     pub member: Membership,
+    /// When the picture that is being sent had come in.
+    pub arrived: Option<Instant>,
+    /// From the last packet in to the last packet out.
+    pub delay: Histogram,
 }
 
 #[allow(clippy::disallowed_methods)] // the shell's one look at the clock
@@ -53,15 +59,14 @@ impl Viewer {
         while self.deliver(&mut out).await {
             set(alarm.as_mut(), self.session.next_timeout());
             tokio::select! {
-                biased;
                 () = self.leave.notified() => self.session.close(clock()),
                 input = self.inbox.recv() => match input {
                     Some(input) => self.take_inputs(&mut out, input),
                     None => self.session.close(clock()),
                 },
                 batch = self.feed.live.recv() => match batch {
-                    Ok(batch) => {
-                        self.session.handle_batch(clock(), batch);
+                    Ok(live) => {
+                        self.take_batch(live);
                         self.take_batches();
                     }
                     Err(RecvError::Lagged(_)) => self.lag(),
@@ -86,10 +91,18 @@ impl Viewer {
         }
     }
 
+    fn take_batch(&mut self, Live { arrived, batch }: Live) {
+        // Sound comes in small pieces that say little of the way: pictures are what is timed.
+        if batch.track == Track::Video {
+            self.arrived = Some(arrived);
+        }
+        self.session.handle_batch(clock(), batch);
+    }
+
     fn take_batches(&mut self) {
         for _ in 0..MAX_ROUND {
             match self.feed.live.try_recv() {
-                Ok(batch) => self.session.handle_batch(clock(), batch),
+                Ok(live) => self.take_batch(live),
                 Err(TryRecvError::Lagged(_)) => self.lag(),
                 // The end is seen by the next wait.
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
@@ -112,7 +125,7 @@ impl Viewer {
                     overflow |= !out.send(&self.member, path, packet.freeze()).await
                 }
                 Output::Proven(path) => self.member.prove(path),
-                Output::Forgotten(path) => self.member.forget(path),
+                Output::Forgotten(remote) => self.member.forget(remote),
                 Output::KeyFrame => self.feed.key_frames.ask(clock()),
                 Output::Established => tracing::debug!(viewer = self.member.id(), "viewer connected"),
                 Output::Closed(reason) => {
@@ -122,6 +135,9 @@ impl Viewer {
             }
         }
         out.flush(&self.member).await;
+        if let Some(arrived) = self.arrived.take() {
+            self.delay.record(clock().saturating_duration_since(arrived).as_secs_f64());
+        }
         if overflow {
             counter!("gbgate_webrtc_lagged_total").increment(1);
             self.session.handle_overflow(clock());

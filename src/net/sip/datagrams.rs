@@ -14,6 +14,7 @@ use super::inbox::Entry;
 use super::{Inbound, dropped};
 use crate::net::BindError;
 use crate::net::bind::plain;
+use crate::net::route::{Advertise, as_known_to};
 use crate::net::udp::{Datagram, Options, Socket};
 use crate::sip::{Flow, Message, Transport};
 
@@ -39,7 +40,12 @@ pub(super) fn bind(address: SocketAddr) -> Result<Socket, BindError> {
 }
 
 /// Reads datagrams until `stop`.
-pub(super) async fn read(socket: Arc<Socket>, entry: Entry, stop: CancellationToken) {
+pub(super) async fn read(
+    socket: Arc<Socket>,
+    advertise: Arc<[Advertise]>,
+    entry: Entry,
+    stop: CancellationToken,
+) {
     let mut batch = Vec::new();
     loop {
         let received = tokio::select! {
@@ -51,12 +57,12 @@ pub(super) async fn read(socket: Arc<Socket>, entry: Entry, stop: CancellationTo
             sleep(PAUSE).await;
         }
         for datagram in batch.drain(..) {
-            take(&socket, datagram, &entry);
+            take(&socket, datagram, &advertise, &entry);
         }
     }
 }
 
-fn take(socket: &Socket, datagram: Datagram, entry: &Entry) {
+fn take(socket: &Socket, datagram: Datagram, advertise: &[Advertise], entry: &Entry) {
     let Datagram { remote, local_ip, bytes } = datagram;
     // Blank datagrams keep a NAT open (RFC 5626 3.5.1 has CRLF CRLF; some devices send zeros).
     if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | 0)) {
@@ -64,6 +70,7 @@ fn take(socket: &Socket, datagram: Datagram, entry: &Entry) {
     }
     let bound = socket.local_addr();
     let local = SocketAddr::new(local_ip.unwrap_or(bound.ip()), bound.port());
+    let local = as_known_to(advertise, local, remote);
     let flow = Flow { transport: Transport::Udp, local, remote, connection: 0 };
     match Message::parse(&bytes) {
         Ok(message) => entry.offer(Inbound::Message { flow, message }),

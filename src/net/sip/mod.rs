@@ -21,6 +21,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::bind::{self, BindError};
+use super::route::Advertise;
 use crate::sip::{Flow, Message, Transport};
 
 pub use inbox::Inbox;
@@ -66,6 +67,9 @@ pub struct Listen {
     pub tls: Vec<SocketAddr>,
     /// What TLS needs; without it, `tls` is not listened on.
     pub tls_config: Option<Arc<ServerConfig>>,
+    /// Which address peers are told (`sip.advertise`): it is the local address of their flows, hence in Via and
+    /// Contact.
+    pub advertise: Arc<[Advertise]>,
 }
 
 /// Where we do listen: as [`Listen`], with the real ports where 0 was asked for.
@@ -154,9 +158,10 @@ pub fn listen(listen: &Listen, limits: Limits, stop: &CancellationToken) -> Resu
     }
     // Only now that all is bound does anything start.
     let (entry, inbox) = inbox::inbox(limits.messages, limits.bytes);
-    let outlet = Outlet::new(sockets.clone(), bound.tcp.clone(), entry.clone(), limits, stop.clone());
+    let advertise = Arc::clone(&listen.advertise);
+    let outlet = Outlet::new(sockets.clone(), bound.tcp.clone(), advertise, entry.clone(), limits, stop.clone());
     for socket in sockets {
-        tokio::spawn(datagrams::read(socket, entry.clone(), stop.clone()));
+        tokio::spawn(datagrams::read(socket, Arc::clone(&listen.advertise), entry.clone(), stop.clone()));
     }
     for (listener, tls) in listeners {
         tokio::spawn(streams::accept(listener, tls, outlet.clone(), stop.clone()));

@@ -17,7 +17,7 @@ use super::inbox::Entry;
 use super::{Limits, dropped, streams};
 use crate::net::bind::plain;
 use crate::net::gate::Gate;
-use crate::net::route::local_address_towards;
+use crate::net::route::{Advertise, as_known_to, local_address_towards};
 use crate::net::udp::Socket;
 use crate::sip::{Flow, Transport};
 
@@ -66,6 +66,7 @@ struct Shared {
     next: AtomicU64,
     /// Where we listen for streams, to tell peers of connections that we make.
     tcp: Vec<SocketAddr>,
+    advertise: Arc<[Advertise]>,
     entry: Entry,
     limits: Limits,
     gate: Gate,
@@ -106,6 +107,7 @@ impl Outlet {
     pub(super) fn new(
         sockets: Vec<Arc<Socket>>,
         tcp: Vec<SocketAddr>,
+        advertise: Arc<[Advertise]>,
         entry: Entry,
         limits: Limits,
         stop: CancellationToken,
@@ -126,6 +128,7 @@ impl Outlet {
                 streams,
                 next: AtomicU64::new(1),
                 tcp,
+                advertise,
                 entry,
                 limits,
                 gate,
@@ -148,7 +151,9 @@ impl Outlet {
 
     fn send_datagram(&self, flow: &Flow, bytes: Bytes) -> Result<(), NotSent> {
         let out = self.socket_for(flow).ok_or(NotSent::NoSocket)?;
-        let source = Some(flow.local.ip()).filter(|ip| !ip.is_unspecified());
+        // An address that only peers know is on no interface of ours: the system chooses by the route then.
+        let only_told = |ip: &IpAddr| self.shared.advertise.iter().any(|rule| rule.address == *ip);
+        let source = Some(flow.local.ip()).filter(|ip| !ip.is_unspecified() && !only_told(ip));
         // What waits goes first.
         if out.queue.capacity() == out.queue.max_capacity() {
             match out.socket.try_send(flow.remote, source, &bytes) {
@@ -238,6 +243,7 @@ impl Outlet {
         remote: SocketAddr,
     ) -> (Flow, Queue) {
         let connection = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let local = as_known_to(&self.shared.advertise, local, remote);
         let flow = Flow { transport, local, remote, connection };
         let (queue, messages) = mpsc::channel(STREAM_QUEUE);
         let (queued, stop) = (Arc::new(AtomicUsize::new(0)), self.shared.stop.child_token());

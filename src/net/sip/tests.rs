@@ -9,6 +9,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::*;
+use crate::net::route::Advertise;
 use crate::net::tls;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -72,6 +73,29 @@ async fn a_datagram_comes_in_and_is_answered_from_where_it_was_sent() {
     edge.outlet.send(&flow, Bytes::from_static(b"answer")).unwrap();
     let mut answer = [0; 16];
     assert_eq!(device.recv_from(&mut answer).await.unwrap(), (6, asked));
+}
+
+#[tokio::test]
+async fn a_peer_knows_us_by_the_address_that_it_is_told() {
+    let stop = CancellationToken::new();
+    let told = "192.0.2.99".parse().unwrap();
+    let rule = Advertise { peers: "127.0.0.0/8".parse().unwrap(), address: told };
+    let (udp, tcp) = (vec![localhost()], vec![localhost()]);
+    let behind_nat = Listen { udp, tcp, advertise: [rule].into(), ..Listen::default() };
+    let mut edge = listen(&behind_nat, limits(), &stop).unwrap();
+
+    let device = UdpSocket::bind(localhost()).await.unwrap();
+    device.send_to(&request(b"1"), edge.bound.udp[0]).await.unwrap();
+    let (flow, _) = message(&mut edge).await;
+    assert_eq!(flow.local, SocketAddr::new(told, edge.bound.udp[0].port()));
+    edge.outlet.send(&flow, Bytes::from_static(b"answer")).unwrap();
+    let mut answer = [0; 16];
+    assert_eq!(device.recv_from(&mut answer).await.unwrap(), (6, edge.bound.udp[0]));
+
+    let mut device = TcpStream::connect(edge.bound.tcp[0]).await.unwrap();
+    device.write_all(&request(b"2")).await.unwrap();
+    let (flow, _) = message(&mut edge).await;
+    assert_eq!(flow.local, SocketAddr::new(told, edge.bound.tcp[0].port()));
 }
 
 #[tokio::test]

@@ -1,0 +1,215 @@
+//! A WHEP player that is not a browser: `rtc` does ICE, DTLS and SRTP, and what arrives is looked at packet by packet.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::event::RTCPeerConnectionEvent;
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+
+use super::gateway::{Answer, Gateway};
+use super::until;
+
+/// How long nothing may be due.
+const LONG: Duration = Duration::from_secs(60);
+/// Types of NAL units (H.264, table 7-1) and of payloads that hold others (RFC 6184).
+const SLICE: u8 = 1;
+const IDR: u8 = 5;
+const SPS: u8 = 7;
+const PPS: u8 = 8;
+const STAP_A: u8 = 24;
+const FU_A: u8 = 28;
+/// The type of a DTLS record with an alert: nothing else than close_notify is sent on a connection that works.
+const ALERT: u8 = 21;
+
+/// What has arrived so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) connected: bool,
+    /// Whether the gateway said goodbye.
+    pub(crate) closed: bool,
+    /// Packets of sound.
+    pub(crate) audio: u64,
+    /// Packets of video, the pictures that they end, and those pictures of them that stand for themselves.
+    pub(crate) video: u64,
+    pub(crate) pictures: u64,
+    pub(crate) key_frames: u64,
+    /// Types of NAL units up to the first slice that is no key frame.
+    pub(crate) first: Vec<u8>,
+    /// Gaps in the sequence numbers of the video.
+    pub(crate) gaps: u64,
+    last: Option<u16>,
+}
+
+impl Seen {
+    fn video(&mut self, sequence: u16, marker: bool, payload: &[u8]) {
+        self.gaps += u64::from(self.last.is_some_and(|last| last.wrapping_add(1) != sequence));
+        self.last = Some(sequence);
+        self.video += 1;
+        self.pictures += u64::from(marker);
+        for unit in units(payload) {
+            self.key_frames += u64::from(unit == IDR);
+            if !self.first.contains(&SLICE) {
+                self.first.push(unit);
+            }
+        }
+    }
+}
+
+/// The types of the NAL units that begin in a payload.
+fn units(payload: &[u8]) -> Vec<u8> {
+    match payload.first().map_or(0, |head| head & 31) {
+        STAP_A => {
+            let mut rest = &payload[1..];
+            let mut found = Vec::new();
+            while let [high, low, unit, ..] = rest {
+                found.push(unit & 31);
+                rest = &rest[2 + usize::from(u16::from_be_bytes([*high, *low]))..];
+            }
+            found
+        }
+        FU_A if payload[1] & 0x80 == 0 => Vec::new(),
+        FU_A => vec![payload[1] & 31],
+        other => vec![other],
+    }
+}
+
+/// A player that watches. It stops without a word when it is dropped.
+pub(crate) struct Player {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+    /// Where the session can be ended.
+    pub(crate) location: String,
+}
+
+impl Player {
+    /// Watches a channel, and has to be let in.
+    pub(crate) async fn watch(gateway: &Gateway, device: &str, channel: &str) -> Player {
+        let answer = Player::try_watch(gateway, device, channel).await;
+        answer.unwrap_or_else(|answer| panic!("not let in: {answer:?}"))
+    }
+
+    /// Watches a channel; what the gateway says instead, if it refuses.
+    pub(crate) async fn try_watch(gateway: &Gateway, device: &str, channel: &str) -> Result<Player, Answer> {
+        let mut peer = peer();
+        let offer = peer.create_offer(None).unwrap();
+        peer.set_local_description(Instant::now(), offer.clone()).unwrap();
+        let answer = gateway.whep(device, channel, &offer.sdp).await;
+        if answer.status != 201 {
+            return Err(answer);
+        }
+        assert_eq!(answer.header("content-type"), "application/sdp");
+        assert_ne!(answer.header("etag"), "");
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let local = socket.local_addr().unwrap();
+        let base_config = CandidateConfig {
+            network: "udp".to_owned(),
+            address: local.ip().to_string(),
+            port: local.port(),
+            component: 1,
+            ..Default::default()
+        };
+        let candidate =
+            CandidateHostConfig { base_config, ..Default::default() }.new_candidate_host().unwrap();
+        peer.add_local_candidate(RTCIceCandidate::from(&candidate).to_json().unwrap()).unwrap();
+        let sdp = RTCSessionDescription::answer(answer.text.clone()).unwrap();
+        peer.set_remote_description(Instant::now(), sdp).unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let task = tokio::spawn(run(peer, socket, Arc::clone(&seen)));
+        Ok(Player { seen, task, location: answer.header("location").to_owned() })
+    }
+
+    /// An offer for picture and sound.
+    pub(crate) fn offer() -> String {
+        peer().create_offer(None).unwrap().sdp
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Waits until what arrived is as wanted; gives it.
+    pub(crate) async fn sees(&self, what: &str, fits: impl Fn(&Seen) -> bool) -> Seen {
+        until(&format!("a player that sees {what}"), async || {
+            let seen = self.seen();
+            if fits(&seen) { Ok(seen) } else { Err(format!("{seen:?}")) }
+        })
+        .await
+    }
+
+    /// Waits for so many pictures more than there are now, and asserts that it began as a decoder needs it.
+    pub(crate) async fn sees_pictures(&self, more: u64) -> Seen {
+        let before = self.seen().pictures;
+        let seen = self.sees("pictures", |seen| seen.pictures >= before + more && seen.key_frames > 0).await;
+        let at = |wanted: u8| seen.first.iter().position(|unit| *unit == wanted).unwrap_or(usize::MAX);
+        assert!(at(SPS) < at(PPS) && at(PPS) < at(IDR) && at(IDR) < at(SLICE), "began with {:?}", seen.first);
+        seen
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn peer() -> RTCPeerConnection {
+    let mut media = MediaEngine::default();
+    media.register_default_codecs().unwrap();
+    let mut peer = RTCPeerConnectionBuilder::new().with_media_engine(media).build(Instant::now()).unwrap();
+    for kind in [RtpCodecKind::Video, RtpCodecKind::Audio] {
+        peer.add_transceiver_from_kind(kind, None).unwrap();
+    }
+    peer
+}
+
+/// Carries datagrams between the socket and the peer until it is aborted.
+async fn run(mut peer: RTCPeerConnection, socket: UdpSocket, seen: Arc<Mutex<Seen>>) {
+    let local_addr = socket.local_addr().unwrap();
+    let mut buffer = vec![0; 2000];
+    loop {
+        while let Some(out) = peer.poll_write() {
+            // A gateway that was killed answers by ICMP.
+            let _ = socket.send_to(&out.message, out.transport.peer_addr).await;
+        }
+        while let Some(event) = peer.poll_event() {
+            if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
+                seen.lock().unwrap().connected |= state == RTCPeerConnectionState::Connected;
+            }
+        }
+        while let Some(TaggedRTCMessage { message, .. }) = peer.poll_read() {
+            if let RTCMessage::RtpPacket(_, packet) = message {
+                let mut seen = seen.lock().unwrap();
+                match packet.header.payload_type {
+                    0 | 8 => seen.audio += 1,
+                    _ => seen.video(packet.header.sequence_number, packet.header.marker, &packet.payload),
+                }
+            }
+        }
+        let due = peer.poll_timeout().unwrap_or_else(|| Instant::now() + LONG);
+        tokio::select! {
+            received = socket.recv_from(&mut buffer) => {
+                let Ok((size, peer_addr)) = received else { continue };
+                seen.lock().unwrap().closed |= buffer[0] == ALERT;
+                let transport =
+                    TransportContext { local_addr, peer_addr, ecn: None, transport_protocol: TransportProtocol::UDP };
+                let message = BytesMut::from(&buffer[..size]);
+                let _ = peer.handle_read(TaggedBytesMut { now: Instant::now(), transport, message });
+            }
+            () = sleep_until(due.into()) => {
+                let _ = peer.handle_timeout(Instant::now());
+            }
+        }
+    }
+}
