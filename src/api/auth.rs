@@ -18,6 +18,9 @@ use crate::telemetry::metrics as names;
 /// Paths that need no sign-in: whether this node lives is no secret, and one has to be able to sign in.
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/api/v1/login"];
 
+/// The console asks without credentials of the browser's own, so that no window of the browser comes before its own.
+const CHALLENGE: &str = "Basic realm=\"gbgate\", Bearer realm=\"gbgate\"";
+
 /// Lets a request through, with its [`Principal`] attached, or denies it.
 pub(super) async fn require(
     State(api): State<Api>,
@@ -79,9 +82,8 @@ pub(super) fn deny(denied: Denied) -> Problem {
     let problem = Problem::new(status, denied.reason.code(), "sign_in", denied.to_string(), hint);
     match denied.retry_after {
         Some(wait) => problem.with_header(header::RETRY_AFTER, seconds(wait)),
-        // Not Basic alone: browsers would put their own window before the console's.
         None if status == StatusCode::UNAUTHORIZED => {
-            problem.with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"gbgate\"".to_owned())
+            problem.with_header(header::WWW_AUTHENTICATE, CHALLENGE)
         }
         None => problem,
     }

@@ -75,7 +75,7 @@ pub struct Api {
     pub stop: CancellationToken,
 }
 
-/// The routes of the API and of WHEP; `console` serves everything else.
+/// The routes of the API and of WHEP; and those of the console.
 pub fn router(api: Api, console: Router) -> Router {
     let cors = cors(&api.info.cors_origins);
     let v1 = Router::new()
@@ -115,7 +115,8 @@ pub fn router(api: Api, console: Router) -> Router {
         .layer(cors)
         .with_state(api)
         // The console's files hold nothing secret, and it has to load before anybody can sign in.
-        .fallback_service(console)
+        .merge(console)
+        .fallback(no_such_path)
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::devices::page;
-use super::extract::{Params, Segments};
+use super::extract::{Params, Raw, Segments};
 use super::problem::Problem;
 use super::{Api, Result};
 use crate::call::{CallId, Key, Profile};
@@ -94,7 +94,7 @@ pub(super) async fn whep(
     Segments((device, channel)): Segments<(Id, Id)>,
     Params(which): Params<Which>,
     headers: HeaderMap,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response> {
     let profile = match which.stream.as_deref() {
         None => Profile::Main,
@@ -130,9 +130,13 @@ pub(super) async fn whep_trickle(
     State(api): State<Api>,
     Segments((_, _, id)): Segments<(Id, Id, String)>,
     headers: HeaderMap,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<StatusCode> {
     let fragment = sdp_body(&headers, &body, "application/trickle-ice-sdpfrag")?;
+    // Every fragment has attributes (RFC 8840 section 9).
+    if !fragment.lines().any(|line| line.starts_with("a=")) {
+        return Err(Problem::bad_request("bad_fragment", "the body is no SDP fragment", "See RFC 8840, section 9."));
+    }
     let etag = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok());
     api.node.hub().trickle(&id, etag, fragment).map_err(|error| match error {
         TrickleError::NotFound => Problem::not_found(format!("no viewer {id}")),

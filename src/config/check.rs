@@ -55,7 +55,7 @@ fn sip(config: &Config, report: &mut Report) {
         report.error("sip.udp", "no device can reach a gateway without SIP", "set sip.udp or sip.tcp");
     }
     let seconds = Duration::from_secs;
-    within(report, "sip.keepalive.interval", sip.keepalive.interval, seconds(5), seconds(3600));
+    within(report, "sip.keepalive.interval", sip.keepalive.interval, seconds(1), seconds(3600));
     if !(1..=100).contains(&sip.keepalive.misses) {
         report.error("sip.keepalive.misses", "is not between 1 and 100", "write 3");
     }

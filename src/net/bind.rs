@@ -84,11 +84,8 @@ impl fmt::Display for BindError {
     }
 }
 
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+// Its source is in the text already.
+impl std::error::Error for BindError {}
 
 /// Listens on a TCP address; gives the address in use too, with the real port where 0 was asked for. IPv6 addresses
 /// take no IPv4, so that both can be listened on. `key` names the key of the configuration for the message. Must be

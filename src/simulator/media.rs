@@ -73,17 +73,18 @@ enum Line {
     Tcp(TcpStream),
 }
 
-/// Sends until it is aborted or the other side is gone; returns the packets sent.
+/// Sends until it is aborted or the other side is gone; tells how many packets went out with each picture.
 pub(super) async fn send(
     settings: Arc<Settings>,
     clip: Arc<Clip>,
     plan: Plan,
     opened: Opened,
     mut tells: mpsc::Receiver<Tell>,
-) -> io::Result<u64> {
+    sent: impl Fn(u64),
+) -> io::Result<()> {
     while tells.recv().await != Some(Tell::Start) {
         if tells.is_closed() {
-            return Ok(0);
+            return Ok(());
         }
     }
     let line = tokio::time::timeout(CONNECT, opened.ready()).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -92,11 +93,14 @@ pub(super) async fn send(
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
     loop {
         tokio::select! {
-            _ = tick.tick() => sender.picture().await?,
+            _ = tick.tick() => {
+                sender.picture().await?;
+                sent(std::mem::take(&mut sender.sent));
+            }
             tell = tells.recv() => match tell {
                 Some(Tell::KeyFrame) => sender.index = clip.next_key(sender.index),
                 Some(Tell::Start) => {}
-                None => return Ok(sender.sent),
+                None => return Ok(()),
             },
         }
     }

@@ -213,9 +213,7 @@ pub async fn start(
         let delay = Duration::from_millis(options.stagger * index);
         let (id, transport) = (first_id.nth(index), options.transport);
         tasks.spawn(async move {
-            if let Err(error) = runner.run(id, channels, transport, delay).await {
-                warn!(device = %id, error = format!("{error:#}"), "simulated device ended");
-            }
+            runner.run(id, channels, transport, delay).await;
         });
     }
     tasks.close();
@@ -327,10 +325,10 @@ impl Runner {
         channels: Vec<Id>,
         transport: SipTransport,
         delay: Duration,
-    ) -> anyhow::Result<()> {
+    ) -> Option<()> {
         tokio::select! {
             () = sleep(delay) => {}
-            () = self.stop.cancelled() => return Ok(()),
+            () = self.stop.cancelled() => return None,
         }
         let (mut line, flow) = self.connect(transport).await?;
         let begin = clock::now();
@@ -339,18 +337,18 @@ impl Runner {
         let mut leave_at: Option<Instant> = None;
         loop {
             if self.carry_out(&mut device, &mut line, flow).await.is_err() {
-                (line, _) = self.reconnect(transport, &mut device).await?;
+                line = self.reconnect(transport, &mut device).await?;
                 continue;
             }
             if leave_at.is_some() && !self.registered {
-                return Ok(());
+                return None;
             }
             let due = device.next_timeout();
             tokio::select! {
                 received = line.receive(&mut buffer) => match received {
                     Ok(Some(message)) => device.receive(clock::both(), message),
                     Ok(None) => {}
-                    Err(_) => (line, _) = self.reconnect(transport, &mut device).await?,
+                    Err(_) => line = self.reconnect(transport, &mut device).await?,
                 },
                 () = clock::until(due) => device.handle_timeout(clock::both()),
                 () = self.stop.cancelled(), if leave_at.is_none() => {
@@ -358,33 +356,30 @@ impl Runner {
                     leave_at = Some(clock::now() + LEAVE);
                     device.leave(clock::both());
                 }
-                () = clock::until(leave_at) => return Ok(()),
+                () = clock::until(leave_at) => return None,
             }
         }
     }
 
-    async fn connect(&self, transport: SipTransport) -> anyhow::Result<(Line, Flow)> {
+    /// Connects, trying for as long as it takes; `None` once the simulation is to end.
+    async fn connect(&self, transport: SipTransport) -> Option<(Line, Flow)> {
         loop {
             match Line::open(transport, self.server).await {
-                Ok(open) => return Ok(open),
+                Ok(open) => return Some(open),
                 Err(error) => debug!(%error, "cannot reach the platform yet"),
             }
             tokio::select! {
                 () = sleep(RECONNECT) => {}
-                () = self.stop.cancelled() => anyhow::bail!("the platform was never reached"),
+                () = self.stop.cancelled() => return None,
             }
         }
     }
 
-    async fn reconnect(
-        &mut self,
-        transport: SipTransport,
-        device: &mut Device,
-    ) -> anyhow::Result<(Line, Flow)> {
+    async fn reconnect(&mut self, transport: SipTransport, device: &mut Device) -> Option<Line> {
         self.set_registered(false);
         let (line, flow) = self.connect(transport).await?;
         device.reconnected(clock::both(), flow);
-        Ok((line, flow))
+        Some(line)
     }
 
     async fn carry_out(&mut self, device: &mut Device, line: &mut Line, flow: Flow) -> std::io::Result<()> {
@@ -422,7 +417,11 @@ impl Runner {
         };
         let (tells, inbox) = mpsc::channel(8);
         let counts = Arc::clone(&self.counts);
-        let sending = media::send(Arc::clone(&self.settings), Arc::clone(&self.clip), plan, opened, inbox);
+        let packets = Arc::clone(&counts);
+        let sent = move |count| {
+            packets.packets.fetch_add(count, Ordering::Relaxed);
+        };
+        let sending = media::send(Arc::clone(&self.settings), Arc::clone(&self.clip), plan, opened, inbox, sent);
         let in_call = InCall::new(counts);
         let task = tokio::spawn(async move {
             if let Err(error) = sending.await {

@@ -209,6 +209,24 @@ impl Gateway {
         .await
     }
 
+    /// The UDP ports on which it waits for media.
+    pub(crate) fn media_ports(&self) -> Vec<u16> {
+        let known = [self.listen().sip_udp.port(), self.listen().webrtc_udp.port()];
+        let own: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", self.process.pid()))
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()?.into_os_string().into_string().ok())
+            .filter_map(|target| Some(target.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
+            .collect();
+        // Columns: number, local address and port in hexadecimal, remote, ..., inode.
+        let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+        let port = |line: &str| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let port = u16::from_str_radix(columns[1].split_once(':').unwrap().1, 16).unwrap();
+            (own.iter().any(|inode| inode == columns[9]) && !known.contains(&port)).then_some(port)
+        };
+        table.lines().skip(1).filter_map(port).collect()
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();

@@ -91,6 +91,8 @@ pub(crate) struct Player {
     task: JoinHandle<()>,
     /// Where the session can be ended.
     pub(crate) location: String,
+    /// The gateway's user name fragment, by which checks find their way to this session.
+    pub(crate) user: String,
 }
 
 impl Player {
@@ -127,7 +129,8 @@ impl Player {
         peer.set_remote_description(Instant::now(), sdp).unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let task = tokio::spawn(run(peer, socket, Arc::clone(&seen)));
-        Ok(Player { seen, task, location: answer.header("location").to_owned() })
+        let user = answer.text.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap().to_owned();
+        Ok(Player { seen, task, location: answer.header("location").to_owned(), user })
     }
 
     /// An offer for picture and sound.

@@ -24,6 +24,7 @@ use super::stun::{Request, StunError, is_stun};
 use super::udp::Udp;
 use super::viewer::{INBOX, Input, Viewer};
 use super::{Answer, BindError, Config, Feed, OfferError, Tracks, TrickleError, addresses, ice_tcp};
+use crate::net::{self, bind::Protocol};
 
 /// TCP connections that a viewer may hold: one for each candidate pair that its browser tries.
 const MAX_CONNECTIONS: usize = MAX_PATHS / 2;
@@ -405,10 +406,13 @@ fn listen(
     udp: Option<SocketAddr>,
     tcp: Option<SocketAddr>,
 ) -> Result<(Option<Udp>, Option<TcpListener>), BindError> {
-    let bind_udp =
-        |address| Udp::bind(address).map_err(|error| BindError::Listen { transport: "udp", address, error });
+    let bind_udp = |address| {
+        let failed = |source| net::BindError { address, protocol: Protocol::Udp, key: "webrtc.udp", source };
+        Udp::bind(address).map_err(failed)
+    };
     let bind_tcp = |address| {
-        ice_tcp::bind(address).map_err(|error| BindError::Listen { transport: "tcp", address, error })
+        let failed = |source| net::BindError { address, protocol: Protocol::Tcp, key: "webrtc.tcp", source };
+        ice_tcp::bind(address).map_err(failed)
     };
     match (udp, tcp) {
         (None, None) => Err(BindError::Nothing),
@@ -425,7 +429,7 @@ fn listen(
                 tries -= 1;
                 match bind_tcp(tcp_address) {
                     Ok(tcp) => return Ok((Some(udp), Some(tcp))),
-                    Err(error) if tries == 0 => return Err(error),
+                    Err(error) if tries == 0 => return Err(error.into()),
                     Err(_) => {}
                 }
             }

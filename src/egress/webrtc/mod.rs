@@ -25,7 +25,6 @@ mod testing;
 mod udp;
 mod viewer;
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::media::unit::Codec;
@@ -101,8 +100,8 @@ pub enum TrickleError {
 /// The hub could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("cannot listen on {address} ({transport}): {error}")]
-    Listen { transport: &'static str, address: SocketAddr, error: io::Error },
+    #[error(transparent)]
+    Listen(#[from] crate::net::BindError),
     #[error("neither UDP nor TCP is configured")]
     Nothing,
     #[error("no certificate: {0}")]

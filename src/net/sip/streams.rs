@@ -215,12 +215,14 @@ struct Reading<'a> {
     partial: Option<Instant>,
     /// Faults since the last message.
     faults: usize,
+    /// Whether a message ever came. A stream that begins with something else speaks no SIP.
+    speaks_sip: bool,
 }
 
 impl<'a> Reading<'a> {
     fn new(flow: Flow, limits: &'a Limits, entry: &'a Entry) -> Reading<'a> {
         let framer = Framer::new(FrameLimits::default());
-        Reading { flow, limits, entry, framer, alive: clock::now(), partial: None, faults: 0 }
+        Reading { flow, limits, entry, framer, alive: clock::now(), partial: None, faults: 0, speaks_sip: false }
     }
 
     async fn read(&mut self, mut reader: impl AsyncRead + Unpin, outlet: &Outlet) -> End {
@@ -249,7 +251,7 @@ impl<'a> Reading<'a> {
         for frame in self.framer.by_ref() {
             match frame {
                 Ok(Frame::Message(message)) => {
-                    (progress, self.faults) = (true, 0);
+                    (progress, self.faults, self.speaks_sip) = (true, 0, true);
                     // Waiting here is what slows a sender down.
                     if !self.entry.put(Inbound::Message { flow: self.flow, message }).await {
                         return Some(End::Closed);
@@ -263,7 +265,7 @@ impl<'a> Reading<'a> {
                     self.faults += 1;
                     dropped(error.reason());
                     self.entry.mention(Inbound::Malformed { flow: self.flow, reason: error.reason() });
-                    if self.faults > self.limits.faults {
+                    if !self.speaks_sip || self.faults > self.limits.faults {
                         return Some(End::Faults);
                     }
                 }
