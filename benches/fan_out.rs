@@ -74,12 +74,9 @@ fn play(players: Vec<(Player, Answer)>, server: SocketAddr, counts: &Arc<Counts>
     let counts = Arc::clone(counts);
     thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        tokio::task::LocalSet::new().block_on(&runtime, async {
-            for (player, answer) in players {
-                tokio::task::spawn_local(player.play(server, answer.sdp, Arc::clone(&counts)));
-            }
-            std::future::pending::<()>().await;
-        });
+        let players = players.into_iter();
+        let players = players.map(|(player, answer)| player.play(server, answer.sdp, Arc::clone(&counts)));
+        runtime.block_on(futures_util::future::join_all(players));
     });
 }
 

@@ -19,7 +19,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use support::gateway::{CAMERA, DOMAIN, Gateway};
 use support::sip::{Credentials, Device, ELSEWHERE, LOOPBACK, Line, Sip, page};
-use support::until;
+use support::{tls, until};
 
 const FIRST: &str = "34020000001310000001";
 const SECOND: &str = "34020000001310000002";
@@ -65,6 +65,34 @@ async fn registers_over_udp_and_tcp() {
         assert_eq!(query.element("DeviceID"), device.id);
     }
     assert_eq!(gateway.metric("gbgate_registrations", "").await, 2.0);
+}
+
+#[tokio::test]
+async fn registers_over_tls() {
+    let setting = tls::setting(&format!(", client_ca: {}", tls::file("ca.pem").display()));
+    let gateway = Gateway::start(&[("sip.tls", &setting)]).await;
+    let node = gateway.get("/api/v1/node").await;
+    let to = node["listen"]["sip_tls"].as_str().unwrap().parse().unwrap();
+    let stream = tls::connect(to, true).await.unwrap();
+    let local = stream.get_ref().0.local_addr().unwrap();
+    let mut device = Device::new(CAMERA, Line::stream("TLS", local, stream));
+    assert_eq!(device.register(3600).await.code(), 200);
+    device.asked_for("Catalog").await;
+    assert_eq!(device.keepalive().await.code(), 200);
+    assert_eq!(gateway.device_online(CAMERA, true).await["transport"], "tls");
+    drop(device);
+    gateway.device_online(CAMERA, false).await;
+
+    // With client_ca nobody gets through without a certificate. In TLS 1.3 a client hears of that after its handshake.
+    if let Ok(stream) = tls::connect(to, false).await {
+        let mut stranger = Line::stream("TLS", local, stream);
+        assert!(stranger.receive().await.is_none());
+    }
+    until("the refused handshake to be counted", async || {
+        let count = gateway.metric("gbgate_sip_dropped_total", "reason=\"tls_handshake\"").await;
+        if count == 1.0 { Ok(()) } else { Err(count.to_string()) }
+    })
+    .await;
 }
 
 /// `2024-05-01T08:00:00.000`, and of now in the zone of the platform.

@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use support::gateway::{CAMERA, CHANNEL, Fleet, Gateway, answer, command};
 use support::player::Player;
 use support::sip::Device;
-use support::{Leashed, until};
+use support::{Leashed, tls, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// What `gbgate check` says of a file with this text, and its exit status.
 async fn check(text: &str) -> (i32, String) {
@@ -64,7 +65,8 @@ async fn every_mistake_is_told_with_its_line_and_what_to_do() {
     assert_eq!(code, 1, "{said}");
     let found = |line: usize, parts: &[&str]| {
         let place = format!("gbgate.yaml:{line}: ");
-        let told = said.lines().any(|said| said.contains(&place) && parts.iter().all(|part| said.contains(part)));
+        let told =
+            said.lines().any(|said| said.contains(&place) && parts.iter().all(|part| said.contains(part)));
         assert!(told, "no {parts:?} at line {line} in:\n{said}");
     };
     found(1, &["platform.id: ", "`3402` is not 20 digits"]);
@@ -77,7 +79,8 @@ async fn every_mistake_is_told_with_its_line_and_what_to_do() {
 
     let (code, said) = check("sip: [\n").await;
     assert_eq!((code, said.lines().count()), (1, 1), "{said}");
-    let missing = ended(Command::new(env!("CARGO_BIN_EXE_gbgate")).args(["check", "/no/such/file.yaml"])).await;
+    let missing =
+        ended(Command::new(env!("CARGO_BIN_EXE_gbgate")).args(["check", "/no/such/file.yaml"])).await;
     assert!(missing.0 == 1 && missing.1.contains("/no/such/file.yaml"), "{missing:?}");
 }
 
@@ -95,7 +98,8 @@ async fn refuses(settings: &[(&str, &str)]) -> String {
 async fn a_port_in_use_is_named() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (udp_address, tcp_address) = (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap().to_string());
+    let (udp_address, tcp_address) =
+        (udp.local_addr().unwrap().to_string(), tcp.local_addr().unwrap().to_string());
     for (key, address) in [
         ("sip.udp", &udp_address),
         ("sip.tcp", &tcp_address),
@@ -135,7 +139,9 @@ async fn with_a_password_one_has_to_sign_in() {
     let node = "/api/v1/node";
     let none = gateway.ask(Method::GET, node).await;
     none.is_problem(401, "sign_in_required", "sign_in");
-    assert!(none.header("www-authenticate").starts_with("Bearer"), "{none:?}");
+    for scheme in ["Basic realm=", "Bearer realm="] {
+        assert!(none.header("www-authenticate").contains(scheme), "{none:?}");
+    }
     for path in ["/metrics", "/api/v1/devices", "/api/v1/events", "/api/v1/me", "/api/v1/no-such-path"] {
         gateway.ask(Method::GET, path).await.is_problem(401, "sign_in_required", "sign_in");
     }
@@ -186,7 +192,8 @@ async fn with_a_password_one_has_to_sign_in() {
 #[tokio::test]
 async fn without_a_password_pages_of_others_are_kept_out() {
     let gateway = Gateway::start(&[("http.cors_origins", "[https://portal.example.org]")]).await;
-    let from = |origin: &str| answer(gateway.request(Method::GET, "/api/v1/devices").header("origin", origin));
+    let from =
+        |origin: &str| answer(gateway.request(Method::GET, "/api/v1/devices").header("origin", origin));
     from("https://evil.example").await.is_problem(403, "foreign_origin", "sign_in");
     let own = gateway.console().trim_end_matches('/').to_owned();
     assert_eq!(from(&own).await.status.as_u16(), 200);
@@ -203,7 +210,10 @@ async fn it_tells_of_itself() {
     let gateway = Gateway::start(&[]).await;
     let node = gateway.get("/api/v1/node").await;
     assert_eq!(node["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(node["platform"], json!({ "id": support::gateway::PLATFORM, "domain": support::gateway::DOMAIN }));
+    assert_eq!(
+        node["platform"],
+        json!({ "id": support::gateway::PLATFORM, "domain": support::gateway::DOMAIN })
+    );
     assert_eq!(gateway.ask(Method::GET, "/healthz").await.text, "ok\n");
     assert_eq!(gateway.get("/readyz").await["ready"], true);
     gateway.ask(Method::GET, "/api/v1/nothing").await.is_problem(404, "not_found", "lookup");
@@ -220,12 +230,31 @@ async fn it_tells_of_itself() {
     names.dedup();
     assert_eq!(names.len(), count, "a metric is told twice:\n{}", metrics.text);
     assert!(count > 20, "{names:?}");
-    let mut samples: Vec<&str> =
-        metrics.text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name).collect();
+    let mut samples: Vec<&str> = metrics
+        .text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(name, _)| name)
+        .collect();
     let count = samples.len();
     samples.sort_unstable();
     samples.dedup();
     assert_eq!(samples.len(), count, "a sample is told twice:\n{}", metrics.text);
+}
+
+#[tokio::test]
+async fn the_console_is_served_under_tls() {
+    let mut gateway = Gateway::start(&[("http.tls", &tls::setting(""))]).await;
+    // The plain address stays beside it; the ports of both are in the log.
+    let log = gateway.process().log();
+    let (_, rest) = log.split_once("https://").unwrap_or_else(|| panic!("no https in {log}"));
+    let address = rest.split('"').next().unwrap();
+    let mut stream = tls::connect(address.parse().unwrap(), false).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -237,8 +266,12 @@ async fn sigterm_says_goodbye_on_all_sides() {
     player.sees_pictures(1).await;
     let mut device = with_channel(&gateway).await;
     let offer = Player::offer();
-    let wait = answer(gateway.request(Method::POST, &format!("/whep/{CAMERA}/{CHANNEL}"))
-        .header("content-type", "application/sdp").body(offer));
+    let wait = answer(
+        gateway
+            .request(Method::POST, &format!("/whep/{CAMERA}/{CHANNEL}"))
+            .header("content-type", "application/sdp")
+            .body(offer),
+    );
     let wait = tokio::spawn(wait);
     let invite = device.invited().await;
     device.take_call(&invite, "127.0.0.1:6000".parse().unwrap()).await;
@@ -259,7 +292,8 @@ async fn sigterm_does_not_wait_for_ever() {
     let mut gateway = Gateway::start(&[]).await;
     let mut device = with_channel(&gateway).await;
     let path = format!("/whep/{CAMERA}/{CHANNEL}");
-    let wait = gateway.request(Method::POST, &path).header("content-type", "application/sdp").body(Player::offer());
+    let wait =
+        gateway.request(Method::POST, &path).header("content-type", "application/sdp").body(Player::offer());
     let wait = tokio::spawn(answer(wait));
     let invite = device.invited().await;
     device.take_call(&invite, "127.0.0.1:6000".parse().unwrap()).await;
@@ -287,7 +321,8 @@ async fn a_power_failure_takes_no_registration() {
     let gateway = Gateway::start_in(data.path(), &[]).await;
     let mut device = with_channel(&gateway).await;
     let path = format!("/api/v1/devices/{CAMERA}");
-    let edited = gateway.tell(Method::PATCH, &path, &json!({ "name": "东门", "media_transport": "tcp-active" })).await;
+    let edited =
+        gateway.tell(Method::PATCH, &path, &json!({ "name": "东门", "media_transport": "tcp-active" })).await;
     assert_eq!(edited.status.as_u16(), 200, "{edited:?}");
     let own = json!({ "id": "34020000001320000002", "password": "of its own" });
     assert_eq!(gateway.tell(Method::POST, "/api/v1/devices", &own).await.status.as_u16(), 201);
@@ -303,7 +338,9 @@ async fn a_power_failure_takes_no_registration() {
     let gateway = Gateway::start_in(data.path(), &[]).await;
     assert_eq!(gateway.get("/api/v1/devices").await["total"], 4);
     let after = gateway.get(&path).await;
-    for member in ["name", "online", "address", "registered_at", "expires_at", "media_transport", "channel_count"] {
+    for member in
+        ["name", "online", "address", "registered_at", "expires_at", "media_transport", "channel_count"]
+    {
         assert_eq!(after[member], before[member], "{member}");
     }
     assert_eq!(after["name"], "东门");
@@ -332,7 +369,8 @@ async fn a_call_that_a_power_failure_cut_off_is_ended() {
     let before = commits().await;
     assert!(before > 0.0);
     let path = format!("/whep/{CAMERA}/{CHANNEL}");
-    let wait = gateway.request(Method::POST, &path).header("content-type", "application/sdp").body(Player::offer());
+    let wait =
+        gateway.request(Method::POST, &path).header("content-type", "application/sdp").body(Player::offer());
     let wait = tokio::spawn(async move { wait.send().await.is_err() });
     let invite = device.invited().await;
     device.take_call(&invite, "127.0.0.1:6000".parse().unwrap()).await;

@@ -54,7 +54,7 @@ impl Player {
         )
     }
 
-    /// Connects, and counts packets of RTP until the task is dropped.
+    /// Connects, and counts packets of RTP until the gateway's socket is gone.
     pub(crate) async fn play(self, server: SocketAddr, answer: String, counts: Arc<Counts>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         socket.connect(server).await.unwrap();
@@ -78,8 +78,14 @@ impl Player {
                 socket.send(&out.message).await.unwrap();
             }
             let size = tokio::select! {
-                received = socket.recv(&mut buffer) => received.unwrap(),
-                _ = checks.tick() => socket.send(&check).await.map(|_| 0).unwrap(),
+                received = socket.recv(&mut buffer) => match received {
+                    Ok(size) => size,
+                    Err(_) => return,
+                },
+                _ = checks.tick() => match socket.send(&check).await {
+                    Ok(_) => 0,
+                    Err(_) => return,
+                },
                 _ = timers.tick(), if begun => {
                     let _ = dtls.handle_timeout(server, Instant::now());
                     0

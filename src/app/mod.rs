@@ -104,7 +104,8 @@ impl Gateway {
         }
         let http = listeners.first().map(|((_, address), _)| *address).context("http.listen is empty")?;
         let (webrtc_udp, webrtc_tcp) = (hub.udp_addr(), hub.tcp_addr());
-        info!(sip_udp = ?bound.udp, sip_tcp = ?bound.tcp, sip_tls = ?bound.tls, ?webrtc_udp, ?webrtc_tcp, %http, "listening");
+        let web: Vec<String> = listeners.iter().map(|((_, at), tls)| format!("{}://{at}", scheme(tls.is_some()))).collect();
+        info!(sip_udp = ?bound.udp, sip_tcp = ?bound.tcp, sip_tls = ?bound.tls, ?webrtc_udp, ?webrtc_tcp, http = ?web, "listening");
 
         let shards =
             std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(CORES_PER_SHARD));
@@ -166,7 +167,7 @@ impl Gateway {
     }
 
     fn scheme(&self) -> &'static str {
-        if self.tls { "https" } else { "http" }
+        scheme(self.tls)
     }
 
     /// Ends all calls with BYE. Devices can still take their leave afterwards.
@@ -185,6 +186,10 @@ impl Gateway {
         }
         info!("ended");
     }
+}
+
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 /// Shards are numbered by 16 bits, and share 9,999 SSRC serials.

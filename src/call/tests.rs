@@ -12,6 +12,34 @@ use crate::sip::{ServerKey, Transport};
 const DEVICE: &str = "34020000001180000001";
 const CHANNEL: &str = "34020000001310000001";
 
+impl Calls {
+    /// What must hold between any two inputs.
+    pub(crate) fn check(&self) {
+        for (key, id) in &self.live {
+            let call = &self.calls[id];
+            assert_eq!(call.key, *key);
+            assert!(!matches!(call.state, State::Cancelling | State::Closing), "it takes no viewers any more");
+            assert!(call.deadline.is_some() || call.readers > 0, "it would wait for ever");
+        }
+        for (call_id, id) in &self.by_call_id {
+            assert_eq!(self.calls[id].invite.as_ref().and_then(Message::call_id), Some(call_id.as_str()));
+        }
+        let deadlines: BTreeSet<_> =
+            self.calls.iter().filter_map(|(id, call)| Some((call.deadline?, *id))).collect();
+        assert_eq!(deadlines, self.deadlines, "each deadline is its call's");
+        let ending = self.calls.iter().filter(|(id, call)| self.live.get(&call.key) != Some(id));
+        for (_, call) in ending {
+            assert!(matches!(call.state, State::Cancelling | State::Closing) && call.waiters.is_empty());
+        }
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_idle(&self) -> bool {
+        let tables = self.calls.len() + self.live.len() + self.by_call_id.len() + self.deadlines.len();
+        tables + self.actions.len() == 0
+    }
+}
+
 struct Bench {
     calls: Calls,
     now: Now,
@@ -57,6 +85,7 @@ impl Bench {
     }
 
     fn actions(&mut self) -> Vec<Action> {
+        self.calls.check();
         std::iter::from_fn(|| self.calls.poll_action()).collect()
     }
 
@@ -321,6 +350,64 @@ fn a_lost_device_fails_those_who_wait() {
     let actions = bench.actions();
     assert_eq!(told(&actions), [(1, Err("device_offline"))]);
     assert!(actions.iter().any(|action| matches!(action, Action::Cancel { .. })));
+}
+
+#[test]
+fn an_invite_that_cannot_be_sent_leaves_nothing_behind() {
+    for failure in [Unanswered::Timeout, Unanswered::Transport, Unanswered::Full] {
+        let mut bench = bench();
+        let (call, _) = bench.invite();
+        bench.calls.answered(bench.now, call, Err(failure));
+        assert_eq!(told(&bench.actions()), [(1, Err("invite_timeout"))]);
+        assert!(bench.calls.is_idle());
+    }
+}
+
+#[test]
+fn a_picture_may_come_before_the_answer() {
+    // The answer comes late; it is a refusal; nobody stays until it comes.
+    let mut bench = bench();
+    let (call, invite) = bench.invite();
+    bench.calls.media(bench.now, call, Media::Ready);
+    assert_eq!(told(&bench.actions()), [(1, Ok(call))]);
+    let ok = bench.ok(&invite, |body| body);
+    bench.calls.answered(bench.now, call, Ok(&ok));
+    assert_eq!(sent(&bench.actions(), &Method::Ack), 1);
+
+    let mut bench = self::bench();
+    let (call, invite) = bench.invite();
+    bench.calls.media(bench.now, call, Media::Ready);
+    bench.calls.answered(bench.now, call, Ok(&invite.response(500)));
+    bench.actions();
+    assert!(bench.calls.is_idle());
+
+    let mut bench = self::bench();
+    let (call, invite) = bench.invite();
+    bench.calls.media(bench.now, call, Media::Ready);
+    bench.actions();
+    bench.later(15.0);
+    assert!(bench.actions().iter().any(|action| matches!(action, Action::Cancel { .. })));
+    let ok = bench.ok(&invite, |body| body);
+    bench.calls.answered(bench.now, call, Ok(&ok));
+    let actions = bench.actions();
+    assert_eq!((sent(&actions, &Method::Ack), sent(&actions, &Method::Bye)), (1, 1), "the device must stop");
+}
+
+#[test]
+fn a_bye_that_nobody_answers_leaves_the_dialog_on_record() {
+    let mut bench = bench();
+    let (call, _) = bench.running();
+    assert!(bench.calls.stop(call, "enough"));
+    bench.actions();
+    bench.calls.answered(bench.now, call, Err(Unanswered::Timeout));
+    let mut actions = bench.actions();
+    assert!(!actions.iter().any(|action| matches!(action, Action::Forget { .. })));
+    let Action::LeftOver(record) = actions.remove(0) else { panic!("{actions:?}") };
+    assert!(bench.calls.is_idle());
+    bench.calls.end_left_over(*record, bench.target.flow);
+    let actions = bench.actions();
+    assert!(matches!(actions[0], Action::Forget { .. }));
+    assert_eq!(sent(&actions, &Method::Bye), 1);
 }
 
 #[test]

@@ -255,7 +255,7 @@ fn two_listeners_do_not_share_a_port() {
 #[test]
 fn durations_and_ranges_have_bounds() {
     let told = errors(
-        "sip:\n  keepalive: { interval: 1s }\n  expires: { min: 1h, max: 10m }\nmedia:\n  dscp: 64\n  ports: 30001-30001\n  mode: single-port\n",
+        "sip:\n  keepalive: { interval: 500ms }\n  expires: { min: 1h, max: 10m }\nmedia:\n  dscp: 64\n  ports: 30001-30001\n  mode: single-port\n",
     );
     let keys: Vec<&str> = told.iter().map(|line| line.split(": ").nth(1).unwrap()).collect();
     assert_eq!(

@@ -57,8 +57,7 @@ impl Devices {
         }
         if !was_online {
             entry.retries = 0;
-            let body = write::query("DeviceInfo", self.next_sn, &id);
-            self.send(&id, &id, Purpose::Info, &body);
+            entry.ask_info = true;
         }
         self.queue_sync(now, id);
     }
@@ -83,7 +82,6 @@ impl Devices {
     }
 
     pub(super) fn begin_sync(&mut self, now: Now, id: Id) {
-        let sn = self.next_sn;
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.sync.is_some() || entry.reachable().is_none() {
             return;
@@ -91,6 +89,12 @@ impl Devices {
         entry.sync = Some(Sync::new(now.instant));
         entry.retry_at = None;
         self.syncing += 1;
+        // Asked in the same turn, so that a city that comes back is not asked all at once.
+        if std::mem::take(&mut entry.ask_info) {
+            let body = write::query("DeviceInfo", self.next_sn, &id);
+            self.send(&id, &id, Purpose::Info, &body);
+        }
+        let sn = self.next_sn;
         let body = write::query("Catalog", sn, &id);
         self.send(&id, &id, Purpose::Catalog, &body);
         self.set_timer(id);

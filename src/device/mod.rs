@@ -33,7 +33,7 @@ pub use types::{Action, DateHeader, Event, Failure, Purpose, Settings, Waiter, W
 
 /// Catalog syncs that a shard runs at once by itself; the others queue. A city that comes back after a power
 /// failure would otherwise send all its catalogs in the same second.
-const MAX_SYNCS: usize = 64;
+const MAX_SYNCS: usize = 256;
 /// Waiters for one device's sync.
 const MAX_WAITERS: usize = 64;
 /// How often a sync that the gateway began itself is tried again when its answer was missing or partial.
@@ -66,6 +66,8 @@ struct Entry {
     sync: Option<Sync>,
     /// Whether it waits in `sync_queue`.
     queued: bool,
+    /// Its DeviceInfo is to be asked for when its turn comes.
+    ask_info: bool,
     waiters: Vec<Waiter>,
     timer: Option<Instant>,
 }
@@ -82,6 +84,7 @@ impl Entry {
             retry_at: None,
             sync: None,
             queued: false,
+            ask_info: false,
             waiters: Vec::new(),
             timer: None,
         }
@@ -334,7 +337,8 @@ impl Devices {
         self.actions.push_back(Action::Seen { device: id });
         let came_back = !session.online;
         // A device on UDP may send what is long over TCP (RFC 3261 18.1.1): that is no way back to it.
-        if flow == session.flow || !(came_back || flow.transport == session.flow.transport) {
+        let moved = flow != session.flow && flow.transport == session.flow.transport;
+        if !(came_back || moved) {
             return;
         }
         session.online = true;

@@ -19,6 +19,11 @@ impl Devices {
         let Some(id) = request.from().and_then(|from| from.user).and_then(|user| Id::parse(user).ok()) else {
             return self.respond(key, request.response(400));
         };
+        if id == self.settings.platform {
+            // Most likely a platform that was given our id by mistake; it would answer for us.
+            self.auth_failed(Some(id), "own_id");
+            return self.respond(key, request.response(403));
+        }
         let known = self.entries.get(&id).map(|entry| &entry.device);
         let own = known.and_then(|device| device.password.as_ref()).map(|own| own.reveal().to_owned());
         let Some(password) = own.or_else(|| self.settings.password.clone()) else {
@@ -68,6 +73,10 @@ impl Devices {
             let writes = vec![Write::EndRegistration { device: id, cause: Cause::Unregistered }];
             self.actions.push_back(Action::Write { token: Some(token), writes });
             return;
+        }
+        if request.header("Contact").is_some_and(|contact| contact.trim() == "*") {
+            // Everything is ended by Expires 0 alone (RFC 3261 10.2.2).
+            return self.respond(key, request.response(400));
         }
         let asked = Duration::from_secs(asked.into());
         if asked < self.settings.expires_min {

@@ -124,6 +124,46 @@ fn last_digit(id: &Id) -> u64 {
     id.as_str()[19..].parse().unwrap()
 }
 
+impl Devices {
+    /// What must hold between any two inputs.
+    pub(crate) fn check(&self) {
+        let timers: BTreeSet<_> =
+            self.entries.iter().filter_map(|(id, entry)| Some((entry.timer?, *id))).collect();
+        assert_eq!(timers, self.timers, "each timer is its device's");
+        let syncing = self.entries.values().filter(|entry| entry.sync.is_some()).count();
+        assert_eq!(syncing, self.syncing);
+        let queued = self.entries.values().filter(|entry| entry.queued).count();
+        assert_eq!(queued, self.sync_queue.len(), "a device waits once");
+        assert!(self.sync_queue.is_empty() || self.syncing >= MAX_SYNCS, "nobody waits for nothing");
+        for (connection, ids) in &self.by_connection {
+            assert!(!ids.is_empty());
+            for id in ids {
+                assert_eq!(self.entries[id].session.as_ref().unwrap().flow.connection, *connection);
+            }
+        }
+        for (id, entry) in &self.entries {
+            assert!(entry.waiters.is_empty() || entry.sync.is_some(), "nobody waits for ever");
+            if let Some(session) = entry.session.as_ref().filter(|session| session.online) {
+                let on = self.by_connection.get(&session.flow.connection);
+                let connected = session.flow.connection == 0 || on.is_some_and(|ids| ids.contains(id));
+                assert!(connected, "a close would not be noticed");
+            } else {
+                assert!(entry.sync.is_none(), "nobody can answer");
+            }
+        }
+    }
+
+    /// Whether all that is left is the devices themselves.
+    pub(crate) fn is_idle(&self) -> bool {
+        let waiting = self.pending.len() + self.sync_queue.len() + self.actions.len();
+        waiting + self.timers.len() + self.by_connection.len() == 0
+    }
+
+    pub(crate) fn known(&self) -> usize {
+        self.entries.len()
+    }
+}
+
 struct Bench {
     devices: Devices,
     now: Now,
@@ -187,36 +227,8 @@ impl Bench {
                 Action::Event(event) => out.events.push(event),
             }
         }
-        self.check();
+        self.devices.check();
         out
-    }
-
-    /// What must hold between any two inputs.
-    fn check(&self) {
-        let devices = &self.devices;
-        let timers: BTreeSet<_> =
-            devices.entries.iter().filter_map(|(id, entry)| Some((entry.timer?, *id))).collect();
-        assert_eq!(timers, devices.timers, "each timer is its device's");
-        let syncing = devices.entries.values().filter(|entry| entry.sync.is_some()).count();
-        assert_eq!(syncing, devices.syncing);
-        let queued = devices.entries.values().filter(|entry| entry.queued).count();
-        assert_eq!(queued, devices.sync_queue.len(), "a device waits once");
-        assert!(devices.sync_queue.is_empty() || devices.syncing >= MAX_SYNCS, "nobody waits for nothing");
-        for (connection, ids) in &devices.by_connection {
-            assert!(!ids.is_empty());
-            for id in ids {
-                assert_eq!(devices.entries[id].session.as_ref().unwrap().flow.connection, *connection);
-            }
-        }
-        for (id, entry) in &devices.entries {
-            if let Some(session) = entry.session.as_ref().filter(|session| session.online) {
-                let on = devices.by_connection.get(&session.flow.connection);
-                let connected = session.flow.connection == 0 || on.is_some_and(|ids| ids.contains(id));
-                assert!(connected, "a close would not be noticed");
-            } else {
-                assert!(entry.sync.is_none(), "nobody can answer");
-            }
-        }
     }
 
     fn later(&mut self, seconds: f64) -> Out {

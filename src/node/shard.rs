@@ -4,6 +4,9 @@
 //! that the shard wants done comes out as an [`Effect`]; after each input the caller drains
 //! [`Shard::poll_effect`] until it returns `None`. So a whole province can be simulated in one thread.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 

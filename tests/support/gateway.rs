@@ -214,7 +214,9 @@ impl Gateway {
         let known = [self.listen().sip_udp.port(), self.listen().webrtc_udp.port()];
         let own: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", self.process.pid()))
             .unwrap()
-            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()?.into_os_string().into_string().ok())
+            .filter_map(|entry| {
+                std::fs::read_link(entry.unwrap().path()).ok()?.into_os_string().into_string().ok()
+            })
             .filter_map(|target| Some(target.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
             .collect();
         // Columns: number, local address and port in hexadecimal, remote, ..., inode.

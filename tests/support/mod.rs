@@ -9,6 +9,7 @@ pub(crate) mod browser;
 pub(crate) mod gateway;
 pub(crate) mod player;
 pub(crate) mod sip;
+pub(crate) mod tls;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
@@ -33,9 +34,8 @@ const KEPT_LINES: usize = 200;
 const LEASH: &str = r#"
 exec 4<&0
 trap : TERM
-"$@" </dev/null 4<&- &
+/bin/sh -c 'echo "leash: $$"; exec "$@"' leash "$@" </dev/null 4<&- &
 child=$!
-echo "leash: $child"
 { trap '' TERM; read _ <&4; kill -s TERM -- -$$; sleep 10; kill -s KILL -- -$$; } >/dev/null 2>&1 &
 wait $child; code=$?
 while kill -s 0 $child; do wait $child; code=$?; done 2>/dev/null

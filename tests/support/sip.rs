@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use md5::{Digest, Md5};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
 use super::PATIENCE;
@@ -80,8 +80,12 @@ impl Sip {
 
 pub(crate) enum Line {
     Udp { socket: UdpSocket, gateway: SocketAddr },
-    Tcp { stream: TcpStream, buffer: Vec<u8> },
+    Stream { name: &'static str, local: SocketAddr, stream: Box<dyn Stream>, buffer: Vec<u8> },
 }
+
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Line {
     /// A UDP socket on this address of ours that talks to the gateway.
@@ -95,7 +99,12 @@ impl Line {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(from, 0)).unwrap();
         let stream = socket.connect(gateway.listen().sip_tcp).await.unwrap();
-        Line::Tcp { stream, buffer: Vec::new() }
+        Line::stream("TCP", stream.local_addr().unwrap(), stream)
+    }
+
+    /// A connection that is open already.
+    pub(crate) fn stream(name: &'static str, local: SocketAddr, stream: impl Stream + 'static) -> Line {
+        Line::Stream { name, local, stream: Box::new(stream), buffer: Vec::new() }
     }
 
     /// The gateway is elsewhere now, and the device where it was.
@@ -108,21 +117,21 @@ impl Line {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Line::Udp { .. } => "UDP",
-            Line::Tcp { .. } => "TCP",
+            Line::Stream { name, .. } => name,
         }
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
         match self {
             Line::Udp { socket, .. } => socket.local_addr().unwrap(),
-            Line::Tcp { stream, .. } => stream.local_addr().unwrap(),
+            Line::Stream { local, .. } => *local,
         }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         match self {
             Line::Udp { socket, gateway } => drop(socket.send_to(bytes, *gateway).await.unwrap()),
-            Line::Tcp { stream, .. } => stream.write_all(bytes).await.unwrap(),
+            Line::Stream { stream, .. } => stream.write_all(bytes).await.unwrap(),
         }
     }
 
@@ -134,7 +143,7 @@ impl Line {
                 let size = socket.recv(&mut datagram).await.unwrap();
                 Some(Sip::read(&datagram[..size]).unwrap())
             }
-            Line::Tcp { stream, buffer } => loop {
+            Line::Stream { stream, buffer, .. } => loop {
                 if let Some(mut sip) = Sip::read(buffer) {
                     let length: usize = sip.header("content-length").parse().unwrap();
                     if sip.body.len() >= length {
@@ -263,7 +272,7 @@ impl Device {
                 if let Ok(answer) = timeout(AGAIN, answer).await {
                     return answer;
                 }
-                assert_eq!(self.line.name(), "UDP", "no answer over TCP");
+                assert_eq!(self.line.name(), "UDP", "no answer over a connection");
             }
         };
         timeout(PATIENCE, wait)

@@ -179,42 +179,40 @@ fn a_sync_ends_with_its_device() {
     assert!(bench.devices.timers.is_empty() && bench.devices.syncing == 0);
 }
 
+/// Which devices were asked for their catalogs.
+fn asked(out: &Out) -> Vec<Id> {
+    let catalogs = out.requests.iter().filter(|(purpose, ..)| *purpose == Purpose::Catalog);
+    catalogs.map(|(.., query)| id(query.to().unwrap().user.unwrap())).collect()
+}
+
 #[test]
-fn a_city_comes_back_one_catalog_after_the_other() {
-    const CITY: u64 = 1_000;
-    let mut bench = bench();
-    let mut asked = 0;
+fn a_city_comes_back_a_few_catalogs_at_a_time() {
+    const FEW: u64 = MAX_SYNCS as u64;
+    const CITY: u64 = FEW + 100;
+    let mut bench = bench_with(Settings { keepalive: Duration::from_secs(3_600), ..settings() });
+    let mut turn = Vec::new();
     for n in 0..CITY {
-        asked += bench.register(nth(n), home(n)).purposes().iter().filter(|p| **p == Purpose::Catalog).count();
+        turn.extend(asked(&bench.register(nth(n), home(n))));
     }
-    assert_eq!((asked, bench.devices.sync_queue.len()), (MAX_SYNCS, CITY as usize - MAX_SYNCS));
-    // Some leave, or register again, while they wait.
-    for n in 100..150 {
+    assert_eq!((turn.len(), bench.devices.sync_queue.len()), (MAX_SYNCS, 100));
+    // While they wait, some are removed, some leave, and some register again.
+    for n in FEW + 10..FEW + 40 {
         bench.devices.remove(bench.now, nth(n));
-        let request = bench.proven(nth(n + 50), home(n + 50), "0");
-        bench.deliver(home(n + 50), request);
-        bench.register(nth(n + 100), home(n + 100));
+        let request = bench.proven(nth(n + 30), home(n + 30), "0");
+        bench.deliver(home(n + 30), request);
+        bench.register(nth(n + 60), home(n + 60));
     }
-    let mut turns = VecDeque::from_iter((0..CITY).map(nth));
-    let mut answered = 0;
-    while let Some(device) = turns.pop_front() {
-        let Some(entry) = bench.devices.entries.get(&device) else { continue };
-        if entry.sync.is_some() {
-            let n = turns.len() as u64;
-            let flow = entry.session.as_ref().unwrap().flow;
-            bench.message(device, flow, &page(device, 1, &[n % 10]));
-            bench.later(0.6);
-            answered += 1;
-        } else if entry.session.is_some() && !entry.catalog_known {
-            turns.push_back(device);
+    let mut times = HashMap::new();
+    while !turn.is_empty() {
+        assert!(turn.len() <= MAX_SYNCS);
+        for device in std::mem::take(&mut turn) {
+            *times.entry(device).or_insert(0) += 1;
+            let flow = bench.devices.entries[&device].session.as_ref().unwrap().flow;
+            bench.message(device, flow, &page(device, 1, &[1]));
         }
-        assert!(bench.devices.syncing <= MAX_SYNCS);
-        for n in (0..CITY).step_by(7) {
-            if bench.is_online(nth(n)) {
-                bench.keepalive(nth(n), home(n));
-            }
-        }
+        turn = asked(&bench.later(1.0));
     }
-    assert!(answered > 0);
+    assert_eq!(times.len() as u64, CITY - 60, "whoever is there has its turn");
+    assert!(times.values().all(|times| *times == 1));
     assert_eq!((bench.devices.sync_queue.len(), bench.devices.syncing), (0, 0));
 }

@@ -1,0 +1,278 @@
+//! Anything in any order: nothing panics, nothing grows without bound, nobody waits for ever.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Devices that take part.
+const DEVICES: u64 = 3;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Register { device: u64, way: usize, expires: u32 },
+    Message { device: u64, way: usize, body: usize },
+    /// An answer to one of the latest requests.
+    Answer { which: usize, code: u16, sdp: bool },
+    /// A request in the dialog of one of the latest INVITEs.
+    InDialog { which: usize, method: usize },
+    /// One of the latest messages once more, from anywhere, with bytes changed.
+    Again { which: usize, way: usize, changes: Vec<(usize, u8)>, cut: Option<usize> },
+    Close { connection: u64 },
+    Commit { kept: bool },
+    Later { seconds: f64 },
+    Want { device: u64 },
+    Unwant { which: usize },
+    Sync { device: u64 },
+    Media { which: usize, news: Media },
+    Stop { which: usize },
+    KeyFrame { device: u64 },
+    Put { device: u64 },
+    Remove { device: u64 },
+    Drain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let device = || 0..DEVICES;
+    let way = || 0..WAYS.len();
+    let news = prop_oneof![
+        3 => Just(Media::Opened("192.0.2.10:30000".parse().unwrap())),
+        1 => Just(Media::OpenFailed("no port".to_owned())),
+        2 => Just(Media::Flowing),
+        3 => Just(Media::Ready),
+        2 => (0..3_usize).prop_map(Media::Readers),
+        1 => Just(Media::Ended("over".to_owned())),
+    ];
+    let code = prop_oneof![Just(100), Just(200), Just(200), Just(200), Just(404), Just(487), 100..700_u16];
+    let seconds = prop_oneof![4 => 0.0..1.0, 2 => 0.0..20.0, 1 => 0.0..300.0];
+    let expires = prop_oneof![Just(0), Just(3_600), Just(3_600), 0..200_u32];
+    prop_oneof![
+        8 => (device(), way(), expires).prop_map(|(device, way, expires)| Step::Register { device, way, expires }),
+        8 => (device(), way(), 0..BODIES.len()).prop_map(|(device, way, body)| Step::Message { device, way, body }),
+        12 => (0..4_usize, code, any::<bool>()).prop_map(|(which, code, sdp)| Step::Answer { which, code, sdp }),
+        2 => (0..4_usize, 0..5_usize).prop_map(|(which, method)| Step::InDialog { which, method }),
+        4 => (0..16_usize, way(), prop::collection::vec((any::<usize>(), any::<u8>()), 0..4),
+              prop::option::of(any::<usize>()))
+            .prop_map(|(which, way, changes, cut)| Step::Again { which, way, changes, cut }),
+        2 => (1..4_u64).prop_map(|connection| Step::Close { connection }),
+        8 => prop::bool::weighted(0.9).prop_map(|kept| Step::Commit { kept }),
+        10 => seconds.prop_map(|seconds| Step::Later { seconds }),
+        8 => device().prop_map(|device| Step::Want { device }),
+        1 => (0..4_usize).prop_map(|which| Step::Unwant { which }),
+        2 => device().prop_map(|device| Step::Sync { device }),
+        10 => (0..3_usize, news).prop_map(|(which, news)| Step::Media { which, news }),
+        1 => (0..3_usize).prop_map(|which| Step::Stop { which }),
+        1 => device().prop_map(|device| Step::KeyFrame { device }),
+        1 => device().prop_map(|device| Step::Put { device }),
+        1 => device().prop_map(|device| Step::Remove { device }),
+        1 => prop::bool::weighted(0.1).prop_map(|drain| if drain { Step::Drain } else { Step::KeyFrame { device: 0 } }),
+    ]
+}
+
+/// Ways to the gateway: two ports behind a NAT, another address, connections.
+const WAYS: [fn() -> Flow; 6] = [
+    || udp(5060),
+    || udp(6_001),
+    || flow(Transport::Udp, "192.0.2.66:5060", 0),
+    || tcp(1),
+    || tcp(2),
+    || tcp(3),
+];
+
+const BODIES: [fn(u64) -> String; 7] = [
+    |n| write::keepalive(1, &device(n), &[]),
+    |n| catalog(n, 1),
+    |n| catalog(n, 5),
+    |n| write::response_ok("DeviceControl", 1, &device(n), false),
+    |n| format!("<Notify><CmdType>Alarm</CmdType><SN>1</SN><DeviceID>{}</DeviceID></Notify>", device(n)),
+    |n| format!(
+        "<Response><CmdType>DeviceInfo</CmdType><SN>1</SN><DeviceName>name {n}</DeviceName></Response>"
+    ),
+    |_| "<Notify".to_owned(),
+];
+
+fn catalog(n: u64, sum: usize) -> String {
+    let items = [manscdp::CatalogItem::new(camera(n), "camera")];
+    write::response_catalog(1, &device(n), sum, &items, manscdp::Edition::default())
+}
+
+/// A world in which anything happens, and what it is owed.
+struct Chaos {
+    world: World,
+    /// Requests of the shard, and all that a device sent; the latest last.
+    requests: Vec<(Flow, Message)>,
+    traffic: Vec<Bytes>,
+    media: Vec<CallId>,
+    waiters: u64,
+    /// How many answers each who asked has got.
+    plays: BTreeMap<u64, usize>,
+    syncs: BTreeMap<u64, usize>,
+    unwanted: Vec<u64>,
+}
+
+fn latest<T>(all: &[T], which: usize) -> Option<&T> {
+    all.iter().rev().nth(which)
+}
+
+impl Chaos {
+    fn new() -> Chaos {
+        let mut world = World::new();
+        world.held = Some(VecDeque::new());
+        Chaos {
+            world,
+            requests: Vec::new(),
+            traffic: Vec::new(),
+            media: Vec::new(),
+            waiters: 0,
+            plays: BTreeMap::new(),
+            syncs: BTreeMap::new(),
+            unwanted: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        let world = &mut self.world;
+        match step {
+            Step::Register { device, way, expires } => {
+                // What was sent before is for the others to read.
+                let before = std::mem::take(&mut world.sent);
+                world.register(device, WAYS[way](), expires);
+                let after = std::mem::replace(&mut world.sent, before);
+                world.sent.extend(after);
+            }
+            Step::Message { device, way, body } => {
+                let message = world.request(Method::Message, super::device(device), WAYS[way]());
+                let message = message.with_body(manscdp::CONTENT_TYPE, Bytes::from(BODIES[body](device)));
+                self.traffic.push(message.to_bytes());
+                world.deliver(WAYS[way](), &message);
+            }
+            Step::Answer { which, code, sdp } => {
+                let Some((flow, request)) = latest(&self.requests, which) else { return };
+                let invite = sdp && request.method() == Some(&Method::Invite);
+                let answer = if invite && code == 200 { ok(request) } else { request.response(code).with_to_tag("d1") };
+                self.traffic.push(answer.to_bytes());
+                world.deliver(*flow, &answer);
+            }
+            Step::InDialog { which, method } => {
+                let invites = self.requests.iter().filter(|(_, one)| one.method() == Some(&Method::Invite));
+                let Some((flow, invite)) = invites.rev().nth(which) else { return };
+                let methods = [Method::Bye, Method::Info, Method::Message, Method::Invite, Method::Cancel];
+                let mut request = world.request(methods[method].clone(), camera(0), *flow);
+                request.set("Call-ID", invite.call_id().unwrap());
+                request.set("From", format!("{};tag=d1", invite.header("To").unwrap()));
+                request.set("To", invite.header("From").unwrap());
+                self.traffic.push(request.to_bytes());
+                world.deliver(*flow, &request);
+            }
+            Step::Again { which, way, changes, cut } => {
+                let Some(bytes) = latest(&self.traffic, which) else { return };
+                let mut bytes = bytes.to_vec();
+                for (at, byte) in changes {
+                    let at = at % bytes.len();
+                    bytes[at] = byte;
+                }
+                bytes.truncate(cut.map_or(bytes.len(), |cut| cut % bytes.len()));
+                world.arrive(WAYS[way](), &Bytes::from(bytes));
+            }
+            Step::Close { connection } => world.handle(Input::ConnectionClosed { connection }),
+            Step::Commit { kept } => world.settle(kept),
+            Step::Later { seconds } => world.later(seconds),
+            Step::Want { device } => {
+                self.waiters += 1;
+                self.plays.insert(self.waiters, 0);
+                world.want(self.waiters, device);
+            }
+            Step::Unwant { which } => {
+                let Some(waiter) = self.waiters.checked_sub(which as u64) else { return };
+                self.unwanted.push(waiter);
+                world.handle(Input::Unwant { waiter: call::Waiter(waiter) });
+            }
+            Step::Sync { device } => {
+                self.waiters += 1;
+                self.syncs.insert(self.waiters, 0);
+                let (waiter, device) = (device::Waiter(self.waiters), super::device(device));
+                world.handle(Input::Sync { waiter, device });
+            }
+            Step::Media { which, news } => {
+                let Some(call) = latest(&self.media, which) else { return };
+                world.media(*call, news);
+            }
+            Step::Stop { which } => {
+                let Some(call) = latest(&self.media, which) else { return };
+                world.handle(Input::Stop { call: *call, why: "enough" });
+            }
+            Step::KeyFrame { device } => world.handle(Input::KeyFrame { key: key(device) }),
+            Step::Put { device } => {
+                let device = registry::Device::new(
+                    super::device(device),
+                    registry::AddedBy::Admin,
+                    world.now.unix,
+                );
+                world.index.apply(&Write::PutDevice(device.clone()));
+                world.handle(Input::PutDevice { device: Box::new(device) });
+            }
+            Step::Remove { device } => {
+                let device = super::device(device);
+                world.index.apply(&Write::DeleteDevice { device });
+                world.handle(Input::RemoveDevice { device });
+            }
+            Step::Drain => world.handle(Input::Drain),
+        }
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        for (flow, message) in self.world.sent.drain(..) {
+            if message.is_request() && message.method() != Some(&Method::Ack) {
+                self.requests.push((flow, message));
+            }
+        }
+        for effect in self.world.effects.drain(..) {
+            match effect {
+                Effect::OpenMedia { call, .. } => self.media.push(call),
+                Effect::Play { waiter, .. } => *self.plays.get_mut(&waiter.0).expect("it asked") += 1,
+                Effect::Synced { waiter, .. } => *self.syncs.get_mut(&waiter.0).expect("it asked") += 1,
+                _ => {}
+            }
+        }
+        let shard = &self.world.shard;
+        assert!(shard.devices.known() as u64 <= DEVICES + 8, "strangers do not count");
+        assert!(shard.left_over.iter().all(|(id, calls)| {
+            shard.devices.device(id).is_some() && (1..=MAX_LEFT_OVER).contains(&calls.len())
+        }));
+    }
+
+    /// Nothing comes any more.
+    fn end(mut self) {
+        while self.world.held.as_ref().is_some_and(|held| !held.is_empty()) {
+            self.world.settle(true);
+        }
+        // What still is to be read has readers no more.
+        for call in self.media.clone() {
+            self.world.media(call, Media::Readers(0));
+        }
+        self.world.later(90_000.0);
+        self.collect();
+        let shard = &self.world.shard;
+        assert!(self.world.is_idle() && shard.devices.is_idle(), "{:?}", shard.transactions.counts());
+        assert_eq!(shard.registrations(), 0);
+        for (waiter, answers) in &self.plays {
+            assert!(*answers == 1 || self.unwanted.contains(waiter) && *answers == 0, "{waiter}: {answers}");
+        }
+        assert!(self.syncs.values().all(|answers| *answers == 1));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn anything_in_any_order(steps in prop::collection::vec(step(), 1..120)) {
+        let mut chaos = Chaos::new();
+        for step in steps {
+            chaos.step(step);
+        }
+        chaos.end();
+    }
+}
