@@ -72,7 +72,7 @@ fn frames(data: &[u8], piece: usize) -> Vec<Bytes> {
     let mut found = Vec::new();
     for piece in data.chunks(piece) {
         framer.push(piece).expect("frames were taken out in between");
-        while let Some(frame) = framer.next() {
+        for frame in framer.by_ref() {
             if let Ok(Frame::Message(message)) = frame {
                 look_at(&message);
                 assert!(message.body.len() <= limits.body);

@@ -1,6 +1,15 @@
 //! The fuzz functions for some seconds each, from the seeds in `fuzz/seeds` and mutations of them. `make fuzz` runs the
 //! same functions for long with libFuzzer, which is guided by coverage; this run keeps them from rotting.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a broken promise is a panic"
+)]
+
 #[path = "../fuzz/functions.rs"]
 #[allow(unreachable_pub, reason = "the same file is a module of the fuzz targets")]
 mod functions;

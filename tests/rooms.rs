@@ -1,5 +1,7 @@
 //! The rooms of the house: a module imports lower floors only, and the pure floors touch no I/O.
 
+#![allow(clippy::unwrap_used)] // A test that cannot read the sources has failed.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,12 +75,21 @@ fn code(path: &Path) -> Vec<(usize, String)> {
         .collect()
 }
 
+/// Whether a line has a word that does not go on: `.await`, but not `.awaited`.
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let next = line[at + word.len()..].chars().next();
+        word.ends_with("::") || !next.is_some_and(|next| next.is_ascii_alphanumeric() || next == '_')
+    })
+}
+
 fn rooms() -> Vec<(String, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
     files
         .into_iter()
+        .filter(|file| !file.components().any(|part| part.as_os_str() == "tests"))
         .filter(|file| !file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests")))
         .filter_map(|file| {
             let inside = file.strip_prefix(&root).unwrap();
@@ -131,7 +142,7 @@ fn pure_rooms_touch_no_io() {
             continue;
         }
         for (number, line) in code(&file) {
-            for word in IMPURE.iter().filter(|word| line.contains(**word)) {
+            for word in IMPURE.iter().filter(|word| has_word(&line, word)) {
                 wrong.push(format!("{}:{number}: {room} is pure, but has {word}", file.display()));
             }
         }

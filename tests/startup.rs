@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::gateway::{CAMERA, CHANNEL, Fleet, Gateway, answer, command};
+use support::gateway::{CAMERA, CHANNEL, Fleet, Gateway, answer, command, ready_at};
 use support::player::Player;
 use support::sip::Device;
 use support::{Leashed, tls, until};
@@ -285,6 +285,31 @@ async fn sigterm_says_goodbye_on_all_sides() {
     assert_eq!(gateway.process().ended().await, 0, "{}", gateway.process().log());
     assert!(began.elapsed() < Duration::from_secs(10), "took {:?}", began.elapsed());
     drop(fleet);
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_is_no_reason_to_end() {
+    // `gbgate serve 2>&1 | head`, or a collector of logs that was restarted: this one goes when it has read enough.
+    const READER: &str =
+        r#"while read -r line; do echo "$line"; case "$line" in *"is ready"*) exit;; esac; done"#;
+    let data = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("/bin/sh");
+    let script = format!("mkfifo log; {{ {READER}; }} <log & exec \"$0\" serve 2>log");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_gbgate")]).current_dir(data.path());
+    for (key, value) in command(data.path(), &[]).get_envs() {
+        shell.env(key, value.unwrap());
+    }
+    let mut process = Leashed::start(&shell);
+    let console = process.line("that it is ready", ready_at).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for _ in 0..10 {
+        // Answered by a line in the log.
+        process.signal("HUP");
+        let healthy = http.get(format!("{console}healthz")).send().await;
+        assert!(healthy.is_ok_and(|answer| answer.status() == 200), "{}", process.log());
+    }
+    process.signal("TERM");
+    assert_eq!(process.ended().await, 0, "{}", process.log());
 }
 
 #[tokio::test]

@@ -135,7 +135,11 @@ pub(super) async fn whep_trickle(
     let fragment = sdp_body(&headers, &body, "application/trickle-ice-sdpfrag")?;
     // Every fragment has attributes (RFC 8840 section 9).
     if !fragment.lines().any(|line| line.starts_with("a=")) {
-        return Err(Problem::bad_request("bad_fragment", "the body is no SDP fragment", "See RFC 8840, section 9."));
+        return Err(Problem::bad_request(
+            "bad_fragment",
+            "the body is no SDP fragment",
+            "See RFC 8840, section 9.",
+        ));
     }
     let etag = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok());
     api.node.hub().trickle(&id, etag, fragment).map_err(|error| match error {

@@ -104,7 +104,8 @@ impl Gateway {
         }
         let http = listeners.first().map(|((_, address), _)| *address).context("http.listen is empty")?;
         let (webrtc_udp, webrtc_tcp) = (hub.udp_addr(), hub.tcp_addr());
-        let web: Vec<String> = listeners.iter().map(|((_, at), tls)| format!("{}://{at}", scheme(tls.is_some()))).collect();
+        let web: Vec<String> =
+            listeners.iter().map(|((_, at), tls)| format!("{}://{at}", scheme(tls.is_some()))).collect();
         info!(sip_udp = ?bound.udp, sip_tcp = ?bound.tcp, sip_tls = ?bound.tls, ?webrtc_udp, ?webrtc_tcp, http = ?web, "listening");
 
         let shards =

@@ -18,7 +18,10 @@ impl Calls {
         for (key, id) in &self.live {
             let call = &self.calls[id];
             assert_eq!(call.key, *key);
-            assert!(!matches!(call.state, State::Cancelling | State::Closing), "it takes no viewers any more");
+            assert!(
+                !matches!(call.state, State::Cancelling | State::Closing),
+                "it takes no viewers any more"
+            );
             assert!(call.deadline.is_some() || call.readers > 0, "it would wait for ever");
         }
         for (call_id, id) in &self.by_call_id {

@@ -130,7 +130,9 @@ impl Devices {
         if complete {
             entry.catalog_known = true;
             entry.retries = 0;
-        } else if entry.retries < SYNC_RETRIES && !matches!(outcome, Err(Failure::Offline | Failure::NotFound)) {
+        } else if entry.retries < SYNC_RETRIES
+            && !matches!(outcome, Err(Failure::Offline | Failure::NotFound))
+        {
             entry.retries += 1;
             entry.retry_at = Some(now.instant + SYNC_RETRY_AFTER);
         }

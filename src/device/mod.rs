@@ -110,7 +110,11 @@ struct Grant {
 enum Pending {
     Register(Box<Grant>),
     /// An unregistration.
-    Unregister { device: Id, key: ServerKey, request: Message },
+    Unregister {
+        device: Id,
+        key: ServerKey,
+        request: Box<Message>,
+    },
 }
 
 /// The devices of one shard.
@@ -332,7 +336,9 @@ impl Devices {
 
     /// A sign of life of a registered device: it is online, and this is the way to it.
     fn seen(&mut self, now: Now, id: Id, flow: Flow) {
-        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else { return };
+        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else {
+            return;
+        };
         session.last_seen = now.instant;
         self.actions.push_back(Action::Seen { device: id });
         let came_back = !session.online;
@@ -364,7 +370,9 @@ impl Devices {
 
     /// Marks a device as offline; false if it was so already.
     fn offline(&mut self, now: Now, id: Id, cause: Cause) -> bool {
-        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else { return false };
+        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else {
+            return false;
+        };
         let was_online = std::mem::replace(&mut session.online, false);
         if was_online {
             self.actions.push_back(Action::Event(Event::Offline { device: id, cause }));

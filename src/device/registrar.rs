@@ -69,7 +69,8 @@ impl Devices {
     fn accept(&mut self, now: Now, key: ServerKey, flow: Flow, request: &Message, id: Id) {
         let asked = request.expires().unwrap_or(DEFAULT_EXPIRES);
         if asked == 0 {
-            let token = self.write_token(Pending::Unregister { device: id, key, request: request.clone() });
+            let token =
+                self.write_token(Pending::Unregister { device: id, key, request: Box::new(request.clone()) });
             let writes = vec![Write::EndRegistration { device: id, cause: Cause::Unregistered }];
             self.actions.push_back(Action::Write { token: Some(token), writes });
             return;
@@ -103,8 +104,13 @@ impl Devices {
         }
         writes.push(Write::PutRegistration(record.clone()));
         let new = known.is_none().then_some(device);
-        let session =
-            Session { record, flow, expires_at: now.instant + lifetime, last_seen: now.instant, online: true };
+        let session = Session {
+            record,
+            flow,
+            expires_at: now.instant + lifetime,
+            last_seen: now.instant,
+            online: true,
+        };
         let grant = Grant { new, session, key, request: request.clone(), lifetime };
         let token = self.write_token(Pending::Register(Box::new(grant)));
         self.actions.push_back(Action::Write { token: Some(token), writes });

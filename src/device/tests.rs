@@ -236,7 +236,10 @@ impl Bench {
         while let Some(due) = self.devices.next_timeout().filter(|due| *due <= until) {
             self.set_clock(due.max(self.now.instant));
             self.devices.handle_timeout(self.now);
-            assert!(self.devices.next_timeout().is_none_or(|next| next > self.now.instant), "time must go on");
+            assert!(
+                self.devices.next_timeout().is_none_or(|next| next > self.now.instant),
+                "time must go on"
+            );
         }
         self.set_clock(until);
         self.out()

@@ -43,6 +43,7 @@ const MAX_LEFT_OVER: usize = 64;
 
 /// What happens to a shard.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are messages; a box would cost each of them")]
 pub enum Input {
     /// A SIP message came.
     Message { flow: Flow, message: Message },
@@ -286,12 +287,11 @@ impl Shard {
                 message.code().is_some_and(|code| code >= 300 || (code >= 200 && !of_invite(message)))
             }
         };
-        if over {
-            if let Some(Asker::Call(call)) = self.askers.remove(&key) {
-                if self.invites.get(&call) == Some(&key) {
-                    self.invites.remove(&call);
-                }
-            }
+        if over
+            && let Some(Asker::Call(call)) = self.askers.remove(&key)
+            && self.invites.get(&call) == Some(&key)
+        {
+            self.invites.remove(&call);
         }
     }
 

@@ -421,7 +421,8 @@ impl Runner {
         let sent = move |count| {
             packets.packets.fetch_add(count, Ordering::Relaxed);
         };
-        let sending = media::send(Arc::clone(&self.settings), Arc::clone(&self.clip), plan, opened, inbox, sent);
+        let sending =
+            media::send(Arc::clone(&self.settings), Arc::clone(&self.clip), plan, opened, inbox, sent);
         let in_call = InCall::new(counts);
         let task = tokio::spawn(async move {
             if let Err(error) = sending.await {

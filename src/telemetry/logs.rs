@@ -53,7 +53,9 @@ impl fmt::Display for Format {
 /// taken; a log that is there already stays.
 pub fn init(format: Format) {
     let (filter, mistake) = filter(std::env::var("RUST_LOG").ok());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is lost. To tell of that on the same standard error would be a panic.
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let started = match format {
         Format::Text => log.with_ansi(io::stderr().is_terminal()).finish().try_init(),
         Format::Json => log.json().flatten_event(true).with_current_span(false).finish().try_init(),

@@ -266,7 +266,7 @@ fn console_address(line: &str) -> Option<String> {
 }
 
 /// The same in the line of the log that says that it is ready.
-fn ready_at(line: &str) -> Option<String> {
+pub(crate) fn ready_at(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("is ready")?;
     Some(rest.split_once("console=")?.1.split_whitespace().next()?.to_owned())
 }

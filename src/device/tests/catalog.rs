@@ -69,7 +69,8 @@ fn what_devices_announce_is_not_what_they_send() {
 fn items_without_an_id_are_counted_and_left_out() {
     let mut bench = bench();
     bench.register(id(DEVICE), udp(HOME));
-    let nameless = page(id(DEVICE), 2, &[1]).replace("</DeviceList>", "<Item><Name>x</Name></Item></DeviceList>");
+    let nameless =
+        page(id(DEVICE), 2, &[1]).replace("</DeviceList>", "<Item><Name>x</Name></Item></DeviceList>");
     bench.message(id(DEVICE), udp(HOME), &nameless);
     let out = bench.later(1.0);
     assert_eq!((synced(&out), out.merged()), ((1, 1, true), Some((vec![1], true))));

@@ -276,7 +276,9 @@ fn declarations_that_differ_cost_one_write() {
 fn a_body_that_cannot_be_read_is_a_sign_of_life_all_the_same() {
     let mut bench = bench();
     bench.settled(id(DEVICE), udp(HOME));
-    for (body, reason) in [("", "xml"), ("no xml", "xml"), ("<Odd/>", "unknown-root"), ("<Notify/>", "no-command")] {
+    for (body, reason) in
+        [("", "xml"), ("no xml", "xml"), ("<Odd/>", "unknown-root"), ("<Notify/>", "no-command")]
+    {
         let out = bench.message(id(DEVICE), udp(HOME), body);
         assert_eq!((out.codes(), out.seen), (vec![400], 1));
         assert_eq!(out.events, [Event::BadBody { device: id(DEVICE), reason }], "{body}");

@@ -113,7 +113,9 @@ fn the_lifetime_is_bounded() {
     let out = bench.deliver(flow, request);
     assert_eq!((out.codes(), out.writes.len()), (vec![423], 0));
     assert_eq!(out.responses[0].header("Min-Expires"), Some("60"));
-    for (asked, granted) in [("60", "60"), ("4294967295", "86400"), ("99999999999", "86400"), ("soon", "3600")] {
+    for (asked, granted) in
+        [("60", "60"), ("4294967295", "86400"), ("99999999999", "86400"), ("soon", "3600")]
+    {
         let request = bench.proven(id(DEVICE), flow, asked);
         let out = bench.deliver(flow, request);
         assert_eq!(out.responses[0].header("Expires"), Some(granted), "{asked}");
@@ -158,7 +160,11 @@ fn a_device_that_unregisters_is_gone_at_once() {
     assert_eq!((out.codes(), out.refusals()), (vec![403], vec!["not_registered"]));
     // All its contacts, as some devices have it.
     let star = bench.proven(id(DEVICE), flow, "0");
-    let out = bench.deliver(flow, { let mut star = star; star.set("Contact", "*"); star });
+    let out = bench.deliver(flow, {
+        let mut star = star;
+        star.set("Contact", "*");
+        star
+    });
     assert_eq!(out.codes(), [200]);
 }
 

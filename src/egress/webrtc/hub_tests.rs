@@ -250,7 +250,10 @@ async fn both_sockets_have_one_port_and_candidates_their_addresses() {
     assert!(candidates(bound, &[]).iter().all(|address| !address.ip().is_unspecified()));
     assert!(matches!(Hub::bind(Config::default()).await, Err(BindError::Nothing)));
     let taken = Config { tcp: hub.tcp_addr(), ..Config::default() };
-    assert!(matches!(Hub::bind(taken).await, Err(BindError::Listen(net::BindError { key: "webrtc.tcp", .. }))));
+    assert!(matches!(
+        Hub::bind(taken).await,
+        Err(BindError::Listen(net::BindError { key: "webrtc.tcp", .. }))
+    ));
 }
 
 #[test]

@@ -159,7 +159,8 @@ pub fn listen(listen: &Listen, limits: Limits, stop: &CancellationToken) -> Resu
     // Only now that all is bound does anything start.
     let (entry, inbox) = inbox::inbox(limits.messages, limits.bytes);
     let advertise = Arc::clone(&listen.advertise);
-    let outlet = Outlet::new(sockets.clone(), bound.tcp.clone(), advertise, entry.clone(), limits, stop.clone());
+    let outlet =
+        Outlet::new(sockets.clone(), bound.tcp.clone(), advertise, entry.clone(), limits, stop.clone());
     for socket in sockets {
         tokio::spawn(datagrams::read(socket, Arc::clone(&listen.advertise), entry.clone(), stop.clone()));
     }

@@ -222,7 +222,16 @@ struct Reading<'a> {
 impl<'a> Reading<'a> {
     fn new(flow: Flow, limits: &'a Limits, entry: &'a Entry) -> Reading<'a> {
         let framer = Framer::new(FrameLimits::default());
-        Reading { flow, limits, entry, framer, alive: clock::now(), partial: None, faults: 0, speaks_sip: false }
+        Reading {
+            flow,
+            limits,
+            entry,
+            framer,
+            alive: clock::now(),
+            partial: None,
+            faults: 0,
+            speaks_sip: false,
+        }
     }
 
     async fn read(&mut self, mut reader: impl AsyncRead + Unpin, outlet: &Outlet) -> End {

@@ -38,7 +38,8 @@ fn from_register_to_bye() {
     assert_eq!((world.index.calls().count(), world.shard.calls()), (0, 0));
     world.later(40.0);
     assert!(world.is_idle() && world.sent.is_empty());
-    let ends = world.effects.iter().filter(|effect| matches!(effect, Effect::Ended { ran: true, .. })).count();
+    let ends =
+        world.effects.iter().filter(|effect| matches!(effect, Effect::Ended { ran: true, .. })).count();
     assert_eq!(ends, 1);
 }
 
@@ -100,7 +101,10 @@ fn an_invite_that_nobody_answers_comes_to_an_end() {
     assert_eq!(world.plays(), [(1, Err("invite_timeout"))]);
     world.later(30.0);
     assert!(world.is_idle());
-    assert!(world.sent.iter().all(|(_, message)| message.method() == Some(&Method::Invite)), "no CANCEL before a 1xx");
+    assert!(
+        world.sent.iter().all(|(_, message)| message.method() == Some(&Method::Invite)),
+        "no CANCEL before a 1xx"
+    );
 }
 
 #[test]
@@ -178,7 +182,8 @@ fn calls_that_were_left_open_by_a_restart_are_ended() {
     let mut world = world.restarted();
     assert!(world.sent.is_empty() && !world.index.device(&device(0)).unwrap().online);
     assert_eq!(world.register(0, tcp(9), 3_600), 200);
-    let byes: Vec<_> = world.sent.iter().filter(|(_, message)| message.method() == Some(&Method::Bye)).collect();
+    let byes: Vec<_> =
+        world.sent.iter().filter(|(_, message)| message.method() == Some(&Method::Bye)).collect();
     assert_eq!(byes.len(), 1);
     assert_eq!((byes[0].0, byes[0].1.call_id()), (tcp(9), invite.call_id()));
 }
