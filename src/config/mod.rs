@@ -117,7 +117,7 @@ pub struct Keepalive {
 /// The bounds of how long a registration lasts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Expires {
-    /// A shorter one is refused with 423 and this.
+    /// A shorter one is lengthened to this.
     #[serde(serialize_with = "text::duration")]
     pub min: Duration,
     /// A longer one is cut to this.

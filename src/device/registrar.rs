@@ -79,12 +79,10 @@ impl Devices {
             // Everything is ended by Expires 0 alone (RFC 3261 10.2.2).
             return self.respond(key, request.response(400));
         }
+        // RFC 3261 has 423 for what is too short (10.3). Devices do not understand it and would stay away for good;
+        // told a longer time than they asked for, they refresh as they would have.
         let asked = Duration::from_secs(asked.into());
-        if asked < self.settings.expires_min {
-            let least = self.settings.expires_min.as_secs().to_string();
-            return self.respond(key, version(request, request.response(423)).with("Min-Expires", least));
-        }
-        let lifetime = asked.min(self.settings.expires_max);
+        let lifetime = asked.clamp(self.settings.expires_min, self.settings.expires_max);
         let known = self.entries.get(&id);
         let before = known.map(|entry| &entry.device);
         let mut device = before.cloned().unwrap_or_else(|| Device::new(id, AddedBy::Registration, now.unix));

@@ -71,6 +71,12 @@ impl Keeper {
 
     /// Queues the writes of a shard; false if they can't be.
     pub(super) fn write(&self, order: Order) -> bool {
+        // A sign of life from before it went offline must not be applied after it.
+        for write in &order.writes {
+            if let Write::Offline { device, .. } | Write::EndRegistration { device, .. } = write {
+                self.seen.lock().remove(device);
+            }
+        }
         let queued = self.queue.try_send(Job::Order(order)).is_ok();
         if !queued {
             counter!(names::REGISTRY_ERRORS).increment(1);

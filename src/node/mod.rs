@@ -205,9 +205,10 @@ impl Node {
 
     /// Removes a device with its channels and streams. It comes back if it may register anew.
     pub async fn remove_device(&self, device: Id) -> Result<(), StoreError> {
-        let _ = self.shard(&device).send(Command::Input(Input::RemoveDevice { device })).await;
         let end = Write::EndRegistration { device, cause: Cause::Removed };
-        self.inner.keeper.ask(vec![end, Write::DeleteDevice { device }]).await
+        self.inner.keeper.ask(vec![end, Write::DeleteDevice { device }]).await?;
+        let _ = self.shard(&device).send(Command::Input(Input::RemoveDevice { device })).await;
+        Ok(())
     }
 
     /// Registrations in force and calls in any state.

@@ -12,7 +12,7 @@ use super::shard::Input;
 use super::signalling::Command;
 use crate::gb::id::Id;
 use crate::net::sip::{DROPPED, Inbound, Inbox};
-use crate::sip::{Message, shard_of};
+use crate::sip::{Message, Method, shard_of};
 use crate::telemetry::metrics::{self, Direction};
 
 /// Hands everything that comes in over SIP to its shard, until the sockets are closed.
@@ -41,25 +41,34 @@ pub(super) async fn run(mut inbound: Inbox, shards: Vec<mpsc::Sender<Command>>) 
 
 /// The shard that owns a device.
 pub(super) fn shard_of_device(device: &Id, shards: usize) -> usize {
-    shard_of_user(device.as_str(), shards)
-}
-
-fn shard_of_user(user: &str, shards: usize) -> usize {
-    // Fixed keys: a device must fall to the same shard in every run of this process.
+    // Fixed keys: a device must fall to the same shard for as long as this process runs.
     let mut hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();
-    hasher.write(user.as_bytes());
+    hasher.write(device.as_str().as_bytes());
     (hasher.finish() % shards.max(1) as u64) as usize
 }
 
 fn shard_of_message(message: &Message, shards: usize) -> usize {
-    let ours = if message.is_request() {
-        // Inside a dialog of ours the To tag, or else the Call-ID, is one that we made.
-        message.to().and_then(|to| to.tag).and_then(shard_of).or_else(|| message.call_id().and_then(shard_of))
-    } else {
-        message.via().and_then(|via| via.branch).and_then(shard_of)
-    };
-    match ours.map(usize::from).filter(|shard| *shard < shards) {
+    match shard_named(message).map(usize::from).filter(|shard| *shard < shards) {
         Some(shard) => shard,
-        None => message.from().and_then(|from| from.user).map_or(0, |user| shard_of_user(user, shards)),
+        // Read as the shard reads it, so that blanks around an id make no difference.
+        None => {
+            let device = message.from().and_then(|from| from.user).and_then(|user| Id::parse(user).ok());
+            device.map_or(0, |device| shard_of_device(&device, shards))
+        }
+    }
+}
+
+/// The shard that a token of our own making names.
+fn shard_named(message: &Message) -> Option<u16> {
+    match message.method() {
+        None => message.via()?.branch.and_then(shard_of),
+        // A registration is outside any dialog, whatever old tag a device puts into it.
+        Some(Method::Register) => None,
+        // Inside a dialog of ours the To tag, or else the Call-ID, is one that we made.
+        Some(_) => message
+            .to()
+            .and_then(|to| to.tag)
+            .and_then(shard_of)
+            .or_else(|| message.call_id().and_then(shard_of)),
     }
 }
