@@ -17,16 +17,18 @@ export RUSTC_BOOTSTRAP=1
 all=$(sed -n 's/^name = "\(.*\)"$/\1/p' fuzz/Cargo.toml | grep -v gbgate-fuzz)
 failed=()
 cargo fuzz build
+built=fuzz/target/$(rustc -vV | sed -n 's/^host: //p')/release
+export ASAN_OPTIONS=detect_odr_violation=0
 for target in ${@:-$all}; do
-  mkdir -p "fuzz/corpus/$target"
+  mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
   log=$(mktemp)
   printf '%-14s' "$target"
   # An input that takes 5 s or 1 GB is a failure, too.
-  if ! cargo fuzz run "$target" "fuzz/corpus/$target" fuzz/seeds -- -max_total_time="$seconds" -max_len=16384 \
-    -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 >"$log" 2>&1; then
+  if ! "$built/$target" "fuzz/corpus/$target" fuzz/seeds -artifact_prefix="fuzz/artifacts/$target/" \
+    -max_total_time="$seconds" -max_len=16384 -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 >"$log" 2>&1; then
     failed+=("$target")
     printf 'FAILED\n'
-    tail -n 40 "$log"
+    tail -n 60 "$log"
   fi
   awk '/stat::number_of_executed_units/ {runs = $2} /stat::peak_rss_mb/ {rss = $2} / cov: / {for (i = 1; i < NF; i++) if ($i == "cov:") cov = $(i + 1)}
     END {printf "%12d runs, %6d places covered, %4d MB\n", runs, cov, rss}' "$log"
