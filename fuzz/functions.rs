@@ -28,9 +28,6 @@ use gbgate::sip::{Frame, Message, Method};
 pub fn sip_datagram(data: &[u8]) {
     if let Ok(message) = Message::parse(&Bytes::copy_from_slice(data)) {
         look_at(&message);
-        if has_lone_bytes(&message) {
-            return;
-        }
         let again = Message::parse(&message.to_bytes()).expect("what was written can be read");
         assert_eq!(again.body, message.body);
         assert_eq!(again.code(), message.code());
@@ -50,20 +47,13 @@ fn plain(text: &str) -> String {
         .to_owned()
 }
 
-/// A NUL or a carriage return alone is never written. Where a field consists of such, nothing of it may be left.
-fn has_lone_bytes(message: &Message) -> bool {
-    ["Via", "From", "To", "Call-ID", "CSeq"]
-        .iter()
-        .any(|name| message.headers(name).any(|value| value.contains(['\0', '\r'])))
-}
-
 fn look_at(message: &Message) {
     let _ = (message.via(), message.from(), message.to(), message.contact(), message.cseq());
     let _ = (message.expires(), message.max_forwards(), message.content_type());
-    if message.is_request() && !has_lone_bytes(message) {
+    if message.is_request() {
         let answer = message.response(400).with_to_tag("tag").to_bytes();
         let answer = Message::parse(&answer).expect("an answer to what was read can be read");
-        assert_eq!(answer.call_id().map(plain), message.call_id().map(plain));
+        assert_eq!(answer.call_id(), message.call_id());
         assert_eq!(answer.cseq(), message.cseq());
     }
 }
@@ -108,7 +98,8 @@ pub fn manscdp(data: &[u8]) {
         let (again, faults) = xml::read(&writer.finish()).expect("what was written can be read");
         assert!(faults.is_empty(), "{faults:?}");
         assert_eq!(again.children.len(), message.body.children.len());
-        assert_eq!(again.text_of("CmdType").map(plain), message.body.text_of("CmdType").map(plain));
+        let command = |body: &xml::Element| body.text_of("CmdType").map(plain).unwrap_or_default();
+        assert_eq!(command(&again), command(&message.body));
     }
 }
 

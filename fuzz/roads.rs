@@ -118,6 +118,8 @@ struct Signalling {
     /// Requests to the device, the last ones.
     asked: VecDeque<Message>,
     answered: VecDeque<Message>,
+    /// What was sent last: it is sent again until an answer comes.
+    sent: VecDeque<Bytes>,
 }
 
 impl Signalling {
@@ -156,6 +158,7 @@ impl Signalling {
             },
             asked: VecDeque::new(),
             answered: VecDeque::new(),
+            sent: VecDeque::new(),
         };
         node.handle(Input::Message { flow: node.flow, message: register(1, None) });
         let challenge = node.answered.pop_back().and_then(|answer| {
@@ -194,13 +197,11 @@ impl Signalling {
     fn carry_out(&mut self) {
         while let Some(effect) = self.shard.poll_effect() {
             match effect {
-                Effect::Send { bytes, .. } => {
+                Effect::Send { bytes, .. } if !self.sent.contains(&bytes) => {
                     let message = Message::parse(&bytes).expect("what is sent can be read");
+                    keep(&mut self.sent, bytes);
                     let kept = if message.is_request() { &mut self.asked } else { &mut self.answered };
-                    if kept.len() == 8 {
-                        kept.pop_front();
-                    }
-                    kept.push_back(message);
+                    keep(kept, message);
                 }
                 Effect::Write { token: Some(token), .. } => {
                     self.shard.handle(self.now, Input::Committed { token, kept: true });
@@ -232,6 +233,14 @@ impl Signalling {
         }
         panic!("the timers never come to rest");
     }
+}
+
+/// Keeps the last eight.
+fn keep<T>(kept: &mut VecDeque<T>, item: T) {
+    if kept.len() == 8 {
+        kept.pop_front();
+    }
+    kept.push_back(item);
 }
 
 /// A registration, with the answer to a challenge.

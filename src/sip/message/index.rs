@@ -143,9 +143,10 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Head, ParseError> {
     }
     let first = line_at(bytes, 0);
     let start = bytes.get(first.clone()).and_then(Line::read).ok_or(ParseError::StartLine)?.to_start();
-    let mut head = bytes.to_vec();
+    let mut head = without_strays(bytes);
     let mut index = Index::new();
-    let mut at = after(bytes, first);
+    let first = line_at(&head, 0);
+    let mut at = after(&head, first);
     while at < head.len() {
         let line = line_at(&head, at);
         if matches!(head.get(at), Some(b' ' | b'\t')) {
@@ -160,6 +161,22 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Head, ParseError> {
     }
     let (text, foreign) = into_text(head, &index);
     Ok(Head { start, text, index, foreign })
+}
+
+/// The bytes without NUL, and without CR that is not followed by LF. Neither is ever written, so a field that is
+/// readable must be so without them.
+fn without_strays(bytes: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut from = 0;
+    for at in memchr::memchr2_iter(0, b'\r', bytes) {
+        if bytes.get(at..).is_some_and(|rest| rest.starts_with(b"\r\n") || rest == b"\r") {
+            continue;
+        }
+        kept.extend_from_slice(bytes.get(from..at).unwrap_or_default());
+        from = at + 1;
+    }
+    kept.extend_from_slice(bytes.get(from..).unwrap_or_default());
+    kept
 }
 
 /// The line that begins at `at`, without its terminator.

@@ -221,6 +221,16 @@ fn no_value_adds_a_field() {
 }
 
 #[test]
+fn what_is_never_written_is_not_read() {
+    assert_register(&altered("Call-ID: 5501", "Call-ID:\0 5\x005\r0\r\r1\0"));
+    assert_register(&altered("70f1\r\n", "70f1\r\0\r\n"));
+    assert_eq!(altered("ExampleCam/1.0", "Cam\0\0\0\0").header("User-Agent"), Some("Cam"), "padding");
+    // Of this To nothing would be left in the answer.
+    let to = REGISTER.replace("To: <sip:34020000001320000001@", "To: <\0\0\0\x0c??@");
+    assert_eq!(parse(to).unwrap_err(), ParseError::Header("To"));
+}
+
+#[test]
 fn fields_are_set_and_removed() {
     let mut message = altered("User-Agent:", "X-A: 1\r\nx-a: 2\r\nUser-Agent:");
     assert_eq!(message.headers("X-A").collect::<Vec<_>>(), ["1", "2"]);
