@@ -142,7 +142,7 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Head, ParseError> {
         return Err(ParseError::HeadTooLarge);
     }
     let first = line_at(bytes, 0);
-    let start = bytes.get(first.clone()).and_then(Line::read).ok_or(ParseError::StartLine)?.to_start();
+    let start = bytes.get(first).and_then(Line::read).ok_or(ParseError::StartLine)?.to_start();
     let mut head = without_strays(bytes);
     let mut index = Index::new();
     let first = line_at(&head, 0);
