@@ -59,7 +59,7 @@ pub(super) async fn me(Extension(principal): Extension<Principal>) -> Json<Value
 
 pub(super) async fn node(State(api): State<Api>) -> Json<Value> {
     let info = &api.info;
-    let (webrtc_udp, webrtc_tcp) = api.node.webrtc_addresses();
+    let (webrtc_udp, webrtc_tcp) = (api.node.hub().udp_addr(), api.node.hub().tcp_addr());
     let (registrations, calls) = api.node.load().await;
     let totals = api.node.index().totals();
     Json(json!({

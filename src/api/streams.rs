@@ -70,8 +70,7 @@ pub(super) async fn list(State(api): State<Api>, Params(list): Params<List>) -> 
 }
 
 pub(super) async fn show(State(api): State<Api>, Segments(id): Segments<String>) -> Result<Json<Value>> {
-    let call = CallId::parse(&id);
-    let report = api.node.streams().into_iter().find(|report| Some(report.id) == call);
+    let report = CallId::parse(&id).and_then(|call| api.node.stream(call));
     let report = report.ok_or_else(|| Problem::not_found(format!("no stream {id}")))?;
     Ok(Json(stream_json(&api, &report)))
 }

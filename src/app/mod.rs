@@ -16,9 +16,8 @@ use tracing::info;
 
 use crate::access::Guard;
 use crate::api::{self, Api};
-use crate::config::{self, Config, Secret};
+use crate::config::{Config, Secret};
 use crate::console;
-use crate::device::DateHeader;
 use crate::egress::webrtc;
 use crate::net::ports::Ports;
 use crate::net::{bind, http, sip, tls};
@@ -211,11 +210,7 @@ fn shard_settings(config: &Config) -> shard::Settings {
             misses: config.sip.keepalive.misses,
             expires_min: config.sip.expires.min,
             expires_max: config.sip.expires.max,
-            date_header: match config.sip.date_header {
-                config::DateHeader::Gb => DateHeader::Gb,
-                config::DateHeader::Rfc1123 => DateHeader::Rfc1123,
-                config::DateHeader::Off => DateHeader::Off,
-            },
+            date_header: config.sip.date_header,
             offset: config.platform.time_zone,
         },
         call: call::Settings {

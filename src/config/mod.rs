@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::device::DateHeader;
 use crate::gb::id::Id;
 use crate::gb::sdp::MediaMode;
 use crate::gb::time::Offset;
@@ -123,18 +124,6 @@ pub struct Expires {
     /// A longer one is cut to this.
     #[serde(serialize_with = "text::duration")]
     pub max: Duration,
-}
-
-/// The form of the Date header, by which devices set their clocks.
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DateHeader {
-    /// `2024-05-01T08:00:00.000`, as the standard has it.
-    Gb,
-    /// `Wed, 01 May 2024 00:00:00 GMT`, as SIP has it.
-    Rfc1123,
-    /// No header: devices keep their own time.
-    Off,
 }
 
 /// RTP from devices.

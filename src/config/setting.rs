@@ -8,7 +8,8 @@ use serde_yaml::Value;
 
 use super::reader::{from_text, nearest};
 use super::text::{Secret, parse_duration};
-use super::{DateHeader, PortMode, RegistryUrl};
+use super::{PortMode, RegistryUrl};
+use crate::device::DateHeader;
 use crate::gb::id::Id;
 use crate::gb::sdp::MediaMode;
 use crate::gb::time::Offset;

@@ -10,7 +10,7 @@ mod catalog;
 mod inbox;
 mod registrar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};

@@ -176,7 +176,8 @@ struct Bench {
     nc: u32,
 }
 
-fn settings() -> Settings {
+/// Settings that tests of other rooms use, too.
+pub(crate) fn settings() -> Settings {
     Settings {
         platform: id(PLATFORM),
         domain: DOMAIN.to_owned(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::gb::id::Id;
 use crate::gb::time::Offset;
 use crate::registry::{Cause, Write};
@@ -10,7 +12,8 @@ use crate::sip::{Flow, Message, ServerKey};
 use super::Synced;
 
 /// How the final 200 of a registration tells the time (clause 9.10).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DateHeader {
     /// `2024-05-01T08:00:00.000`, local time, as the standard has it.
     #[default]

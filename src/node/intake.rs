@@ -76,7 +76,7 @@ impl Intake {
     /// A packet came. What is no RTP, or comes from where nobody was invited, is dropped and counted.
     pub(super) fn packet(&mut self, now: Instant, from: SocketAddr, bytes: Bytes) {
         if !self.is_allowed(from.ip()) {
-            counter!(super::RTP_DROPPED, "reason" => "uninvited").increment(1);
+            counter!(names::RTP_DROPPED, "reason" => "uninvited").increment(1);
             return;
         }
         if rtp::is_rtcp(&bytes) {
@@ -91,7 +91,7 @@ impl Intake {
                 self.reorder.push(now, packet);
                 self.drain(now);
             }
-            Err(error) => counter!(super::RTP_DROPPED, "reason" => error.reason()).increment(1),
+            Err(error) => counter!(names::RTP_DROPPED, "reason" => error.reason()).increment(1),
         }
         if self.fresh.0 >= COUNT_EVERY {
             self.count();

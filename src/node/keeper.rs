@@ -146,7 +146,11 @@ impl Task {
             };
             let full = writes.iter().find_map(|write| self.index.read().admit(write).err());
             let ack = match full {
-                Some(full) => Err(StoreError::Failed(full.to_string())),
+                // What the store itself refuses or fails at, it counts.
+                Some(full) => {
+                    counter!(names::REGISTRY_ERRORS).increment(1);
+                    Err(StoreError::Failed(full.to_string()))
+                }
                 None => Ok(self.store.commit(writes.clone())),
             };
             handed.push((job, ack));
@@ -157,7 +161,6 @@ impl Task {
                 Err(full) => Err(full),
             };
             if let Err(error) = &kept {
-                counter!(names::REGISTRY_ERRORS).increment(1);
                 error!(%error, "the registry did not keep a change");
             }
             match job {
@@ -187,10 +190,8 @@ impl Task {
 
     async fn keep_seen(&self) {
         let Some(writes) = self.take_seen() else { return };
-        // Kept lazily: the store puts them off, and a crash loses the last ones.
-        if self.store.commit(writes).await.is_err() {
-            counter!(names::REGISTRY_ERRORS).increment(1);
-        }
+        // Kept lazily: the store puts them off, and a crash loses the last ones. Failures are counted there.
+        let _ = self.store.commit(writes).await;
     }
 
     /// The signs of life since the last time; the index knows of them then.

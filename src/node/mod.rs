@@ -14,7 +14,6 @@ mod source;
 mod streams;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,8 +41,6 @@ use streams::Streams;
 
 /// Events that a slow watcher may fall behind before it loses some.
 const EVENTS: usize = 1_024;
-/// The metric of RTP packets that were dropped, with a label `reason`.
-const RTP_DROPPED: &str = "gbgate_rtp_dropped_total";
 /// How long a shutdown waits for the answers to BYE.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -145,6 +142,11 @@ impl Node {
         self.inner.streams.reports()
     }
 
+    /// One of these streams.
+    pub fn stream(&self, call: CallId) -> Option<Report> {
+        self.inner.streams.report(call)
+    }
+
     /// The WebRTC side, for what concerns a viewer alone.
     pub fn hub(&self) -> &Hub {
         &self.inner.hub
@@ -178,7 +180,7 @@ impl Node {
 
     /// Ends a stream for everybody. Returns false if there is none.
     pub async fn stop(&self, call: CallId, why: &'static str) -> bool {
-        let known = self.streams().iter().any(|report| report.id == call);
+        let known = self.stream(call).is_some();
         if let (true, Some(shard)) = (known, self.inner.shards.get(usize::from(call.shard()))) {
             let _ = shard.send(Command::Input(Input::Stop { call, why })).await;
         }
@@ -250,11 +252,6 @@ impl Node {
     fn shard(&self, device: &Id) -> &mpsc::Sender<Command> {
         let number = router::shard_of_device(device, self.inner.shards.len());
         &self.inner.shards[number]
-    }
-
-    /// The address that a UDP or TCP viewer reaches.
-    pub fn webrtc_addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
-        (self.inner.hub.udp_addr(), self.inner.hub.tcp_addr())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::media::rtp::Deframer;
 use crate::net::ports::{Lease, Ports};
 use crate::net::rtp::{NoSocket, RtpConnector, RtpListener, RtpSocket};
 use crate::net::udp::Datagram;
+use crate::telemetry::metrics as names;
 
 /// What is read from a connection at once.
 const READ: usize = 64 * 1024;
@@ -70,7 +71,7 @@ impl Line {
         while let Some(frame) = self.deframer.next() {
             match frame {
                 Ok(packet) => packets.push((self.remote, packet)),
-                Err(fault) => counter!(super::RTP_DROPPED, "reason" => fault.reason()).increment(1),
+                Err(fault) => counter!(names::RTP_DROPPED, "reason" => fault.reason()).increment(1),
             }
         }
         Ok(())
@@ -147,7 +148,7 @@ impl Source {
                     if allowed(remote.ip()) {
                         *line = Some(Line::new(stream, remote));
                     } else {
-                        counter!(super::RTP_DROPPED, "reason" => "uninvited").increment(1);
+                        counter!(names::RTP_DROPPED, "reason" => "uninvited").increment(1);
                     }
                     Ok(())
                 }

@@ -184,6 +184,11 @@ impl Streams {
         feed.await.ok()
     }
 
+    /// One stream, unless it has ended.
+    pub(super) fn report(&self, call: CallId) -> Option<Report> {
+        self.running.read().get(&call).map(|handle| handle.report.lock().clone())
+    }
+
     /// All streams, in the order of their numbers.
     pub(super) fn reports(&self) -> Vec<Report> {
         let mut reports: Vec<Report> =

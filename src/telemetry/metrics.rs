@@ -38,6 +38,8 @@ pub const FIRST_FRAME: &str = "gbgate_first_frame_seconds";
 pub const STREAMS: &str = "gbgate_streams";
 /// RTP packets received.
 pub const RTP_PACKETS: &str = "gbgate_rtp_packets_total";
+/// `{reason}`: packets that were no RTP, or came from where nobody was invited.
+pub const RTP_DROPPED: &str = "gbgate_rtp_dropped_total";
 /// RTP packets missing.
 pub const RTP_LOST: &str = "gbgate_rtp_lost_total";
 /// Faults in program streams; `kind`.
@@ -153,6 +155,7 @@ fn describe() {
     describe_gauge!(STREAMS, "Streams now.");
     describe_counter!(RTP_PACKETS, "RTP packets received.");
     describe_counter!(RTP_LOST, "RTP packets that did not arrive.");
+    describe_counter!(RTP_DROPPED, "Packets dropped at media ports, by reason.");
     describe_counter!(PS_ERRORS, "Faults found in program streams, by kind.");
     describe_counter!(MEDIA_BYTES, Unit::Bytes, "Media bytes, by direction.");
     describe_gauge!(VIEWERS, "Viewers now, by protocol.");

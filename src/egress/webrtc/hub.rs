@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use metrics::{counter, gauge};
@@ -24,7 +24,7 @@ use super::stun::{Request, StunError, is_stun};
 use super::udp::Udp;
 use super::viewer::{INBOX, Input, Viewer};
 use super::{Answer, BindError, Config, Feed, OfferError, Tracks, TrickleError, addresses, ice_tcp};
-use crate::net::{self, bind::Protocol};
+use crate::net::{self, bind::Protocol, clock};
 
 /// TCP connections that a viewer may hold: one for each candidate pair that its browser tries.
 const MAX_CONNECTIONS: usize = MAX_PATHS / 2;
@@ -176,7 +176,7 @@ impl Hub {
             random: [rng.random(), rng.random()],
             unix_millis: unix_millis(),
         };
-        let session = Session::new(clock(), &self.shared.identity, &terms);
+        let session = Session::new(clock::now(), &self.shared.identity, &terms);
         let session = session.map_err(|error| OfferError::Internal(error.to_string()))?;
         let id = session_id(rng.random());
         let etag = format!("\"{user}\"");
@@ -454,11 +454,6 @@ fn session_id(random: u128) -> String {
     let (a, b, c) = ((random >> 96) as u32, (random >> 80) as u16, (random >> 64) as u16);
     let (d, e) = ((random >> 48) as u16, random as u64 & 0xFFFF_FFFF_FFFF);
     format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
-}
-
-#[allow(clippy::disallowed_methods)] // the shell's one look at the clock
-fn clock() -> Instant {
-    Instant::now()
 }
 
 #[allow(clippy::disallowed_methods)] // the wall clock, for sender reports

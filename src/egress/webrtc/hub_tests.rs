@@ -112,7 +112,7 @@ impl Remote {
                     return;
                 }
                 let Some(data) = self.receive().await else { panic!("the hub closed the connection") };
-                self.player.receive(clock(), &data);
+                self.player.receive(clock::now(), &data);
             }
         };
         timeout(LIMIT, run).await.unwrap();

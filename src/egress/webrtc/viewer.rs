@@ -15,6 +15,7 @@ use super::path::Path;
 use super::session::{Output, Session};
 use super::udp::Gather;
 use crate::media::unit::Track;
+use crate::net::clock;
 
 /// Datagrams that wait for a viewer's task; above, they are dropped. A browser sends a few a second.
 pub(super) const INBOX: usize = 64;
@@ -45,24 +46,19 @@ pub(super) struct Viewer {
     pub delay: Histogram,
 }
 
-#[allow(clippy::disallowed_methods)] // the shell's one look at the clock
-fn clock() -> Instant {
-    Instant::now()
-}
-
 impl Viewer {
     pub(super) async fn run(mut self) {
         let mut out = Out::new();
         let backlog = std::mem::take(&mut self.feed.backlog);
-        backlog.into_iter().for_each(|batch| self.session.handle_batch(clock(), batch));
+        backlog.into_iter().for_each(|batch| self.session.handle_batch(clock::now(), batch));
         let mut alarm = std::pin::pin!(tokio::time::sleep(NEVER));
         while self.deliver(&mut out).await {
             set(alarm.as_mut(), self.session.next_timeout());
             tokio::select! {
-                () = self.leave.notified() => self.session.close(clock()),
+                () = self.leave.notified() => self.session.close(clock::now()),
                 input = self.inbox.recv() => match input {
                     Some(input) => self.take_inputs(&mut out, input),
-                    None => self.session.close(clock()),
+                    None => self.session.close(clock::now()),
                 },
                 batch = self.feed.live.recv() => match batch {
                     Ok(live) => {
@@ -70,9 +66,9 @@ impl Viewer {
                         self.take_batches();
                     }
                     Err(RecvError::Lagged(_)) => self.lag(),
-                    Err(RecvError::Closed) => self.session.close(clock()),
+                    Err(RecvError::Closed) => self.session.close(clock::now()),
                 },
-                () = alarm.as_mut() => self.session.handle_timeout(clock()),
+                () = alarm.as_mut() => self.session.handle_timeout(clock::now()),
             }
         }
     }
@@ -84,7 +80,7 @@ impl Viewer {
             if let Some(reply) = reply {
                 out.connect(path.connection, reply);
             }
-            if let Err(dropped) = self.session.handle_datagram(clock(), path, &data) {
+            if let Err(dropped) = self.session.handle_datagram(clock::now(), path, &data) {
                 count_dropped(dropped.as_str());
             }
             next = self.inbox.try_recv().ok();
@@ -96,7 +92,7 @@ impl Viewer {
         if batch.track == Track::Video {
             self.arrived = Some(arrived);
         }
-        self.session.handle_batch(clock(), batch);
+        self.session.handle_batch(clock::now(), batch);
     }
 
     fn take_batches(&mut self) {
@@ -112,7 +108,7 @@ impl Viewer {
 
     fn lag(&mut self) {
         counter!("gbgate_webrtc_lagged_total").increment(1);
-        self.session.handle_lag(clock());
+        self.session.handle_lag(clock::now());
     }
 
     /// Carries out what the session asks for. False once it has ended.
@@ -126,7 +122,7 @@ impl Viewer {
                 }
                 Output::Proven(path) => self.member.prove(path),
                 Output::Forgotten(remote) => self.member.forget(remote),
-                Output::KeyFrame => self.feed.key_frames.ask(clock()),
+                Output::KeyFrame => self.feed.key_frames.ask(clock::now()),
                 Output::Established => tracing::debug!(viewer = self.member.id(), "viewer connected"),
                 Output::Closed(reason) => {
                     tracing::debug!(viewer = self.member.id(), ?reason, "viewer left");
@@ -136,11 +132,11 @@ impl Viewer {
         }
         out.flush(&self.member).await;
         if let Some(arrived) = self.arrived.take() {
-            self.delay.record(clock().saturating_duration_since(arrived).as_secs_f64());
+            self.delay.record(clock::now().saturating_duration_since(arrived).as_secs_f64());
         }
         if overflow {
             counter!("gbgate_webrtc_lagged_total").increment(1);
-            self.session.handle_overflow(clock());
+            self.session.handle_overflow(clock::now());
         }
         alive
     }
@@ -195,7 +191,7 @@ impl Out {
 }
 
 fn set(alarm: std::pin::Pin<&mut Sleep>, at: Option<Instant>) {
-    let at = tokio::time::Instant::from_std(at.unwrap_or_else(|| clock() + NEVER));
+    let at = tokio::time::Instant::from_std(at.unwrap_or_else(|| clock::now() + NEVER));
     if alarm.deadline() != at {
         alarm.reset(at);
     }

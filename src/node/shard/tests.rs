@@ -13,7 +13,7 @@ use super::*;
 use crate::call::Profile;
 use crate::gb::manscdp::{self, write};
 use crate::gb::sdp::{self, Sdp};
-use crate::gb::time::{Offset, UnixMillis};
+use crate::gb::time::UnixMillis;
 use crate::registry::Index;
 use crate::sip::digest::{self, Challenge};
 use crate::sip::{Method, Transport};
@@ -60,17 +60,7 @@ fn origin() -> Instant {
 
 fn settings() -> Settings {
     Settings {
-        device: device::Settings {
-            platform: id(PLATFORM),
-            domain: DOMAIN.to_owned(),
-            password: Some(PASSWORD.to_owned()),
-            keepalive: Duration::from_secs(60),
-            misses: 3,
-            expires_min: Duration::from_secs(60),
-            expires_max: Duration::from_secs(86_400),
-            date_header: device::DateHeader::Gb,
-            offset: Offset::BEIJING,
-        },
+        device: device::tests::settings(),
         call: call::Settings {
             platform: id(PLATFORM),
             domain: DOMAIN.to_owned(),
