@@ -148,7 +148,7 @@ fn without_nuls(body: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The encoding that the XML declaration names, if there is one and we know it.
-fn declared(body: &[u8]) -> Option<Charset> {
+pub(super) fn declared(body: &[u8]) -> Option<Charset> {
     let head = body.get(..DECLARATION.min(body.len()))?.trim_ascii_start();
     let head = head.strip_prefix(b"<?xml")?;
     let head = head.get(..head.iter().position(|b| *b == b'>')?)?;

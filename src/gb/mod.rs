@@ -17,14 +17,18 @@
 //! | [`charset`] | GB 18030 and UTF-8, told apart by what arrives rather than by what is declared |
 //! | [`xml`] | a small tree of elements, salvaged from bodies that are not well formed |
 //! | [`manscdp`] | commands, queries, notifies and responses of annex A |
+//! | [`mansrtsp`] | the control of a playback, annex B |
+//! | [`conformance`] | the rules that a device can break |
 //! | [`ptz`] | the eight bytes of a PTZ command, annex A.3 |
 //! | [`sdp`] | session descriptions with the private `y=` and `f=` lines |
 //! | [`ssrc`] | the ten digits that name a stream |
 //! | [`subject`] | the Subject header of an INVITE |
 
 pub mod charset;
+pub mod conformance;
 pub mod id;
 pub mod manscdp;
+pub mod mansrtsp;
 pub mod ptz;
 pub mod sdp;
 pub mod ssrc;

@@ -59,6 +59,11 @@ impl CatalogEvent {
         CatalogEvent::Update,
     ];
 
+    /// From the word on the wire, in either case.
+    pub(super) fn parse(text: &str) -> Option<CatalogEvent> {
+        CatalogEvent::ALL.into_iter().find(|event| event.as_str().eq_ignore_ascii_case(text))
+    }
+
     /// As on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -156,8 +161,7 @@ impl CatalogItem {
         let parents = item.value_of("ParentID").unwrap_or_default();
         Some(CatalogItem {
             id: id_of(item, "DeviceID")?,
-            event: event
-                .and_then(|e| CatalogEvent::ALL.into_iter().find(|k| k.as_str().eq_ignore_ascii_case(e))),
+            event: event.and_then(CatalogEvent::parse),
             name: field(item, "Name").unwrap_or_default(),
             manufacturer: field(item, "Manufacturer"),
             model: field(item, "Model"),

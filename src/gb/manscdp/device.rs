@@ -1,14 +1,20 @@
 //! What a device says of itself: DeviceInfo, DeviceStatus, Keepalive.
 
-use super::{Message, field, flag, number_of};
+use serde::Serialize;
+
+use super::answer::rfc3339;
+use super::{Message, field, flag, id_of, number_of, time_of};
 use crate::gb::id::Id;
-use crate::gb::time::{Offset, UnixMillis, parse_gb};
+use crate::gb::time::{Offset, UnixMillis};
+use crate::gb::xml::Element;
 
 /// Faulty children kept of one keepalive.
 const MAX_FAULTY: usize = 256;
+/// Alarm inputs kept of one device status.
+const MAX_ALARMS: usize = 256;
 
 /// The response to a DeviceInfo query.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct DeviceInfo {
     pub name: Option<String>,
     pub manufacturer: Option<String>,
@@ -33,15 +39,37 @@ impl DeviceInfo {
 }
 
 /// The response to a DeviceStatus query.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct DeviceStatus {
     pub online: Option<bool>,
     /// Whether it works as it should.
     pub ok: Option<bool>,
+    /// Why it does not.
+    pub reason: Option<String>,
     pub encoding: Option<bool>,
     pub recording: Option<bool>,
     /// The device's clock.
+    #[serde(serialize_with = "rfc3339")]
     pub time: Option<UnixMillis>,
+    /// Its alarm inputs.
+    pub alarms: Vec<AlarmInput>,
+}
+
+/// An alarm input of a device status.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct AlarmInput {
+    pub id: Id,
+    /// `onduty`, `offduty` or `alarm`, unless the device has its own words.
+    pub duty: Option<String>,
+}
+
+impl AlarmInput {
+    fn read(item: &Element) -> Option<AlarmInput> {
+        // The names of three editions.
+        let duty =
+            ["DutyStatus", "StatusDutyStatus", "Status"].into_iter().find_map(|name| field(item, name));
+        Some(AlarmInput { id: id_of(item, "DeviceID")?, duty: duty.map(|duty| duty.to_ascii_lowercase()) })
+    }
 }
 
 impl DeviceStatus {
@@ -49,12 +77,15 @@ impl DeviceStatus {
     pub fn read(message: &Message, offset: Offset) -> DeviceStatus {
         let body = &message.body;
         let switch = |name| body.value_of(name).and_then(flag);
+        let alarms = body.child("Alarmstatus").into_iter().flat_map(|list| list.children("Item"));
         DeviceStatus {
             online: switch("Online"),
             ok: switch("Status"),
+            reason: field(body, "Reason"),
             encoding: switch("Encode"),
             recording: switch("Record"),
-            time: body.value_of("DeviceTime").and_then(|time| parse_gb(time, offset)),
+            time: time_of(body, "DeviceTime", offset),
+            alarms: alarms.filter_map(AlarmInput::read).take(MAX_ALARMS).collect(),
         }
     }
 }

@@ -1,26 +1,43 @@
 //! MANSCDP, annex A: the commands, queries, notifies and responses that MESSAGE, SUBSCRIBE and NOTIFY carry.
 //!
-//! [`parse`] reads the envelope; the views [`CatalogPage`], [`DeviceInfo`], [`DeviceStatus`], [`Keepalive`],
-//! [`Alarm`] and [`MediaStatus`] read what is inside. The functions of [`write`](mod@write) make bodies, and
-//! [`document`] turns one into bytes.
+//! [`parse`] reads the envelope. What is inside is read by [`Query::read`], [`Control::read`] and
+//! [`config::sections`] on the side of a device, and by [`Answer::read`], [`CatalogPage`], [`Keepalive`], [`Alarm`]
+//! and the other notifies on the side of a platform. The same types make bodies, as do the functions of
+//! [`write`](mod@write); [`document`] turns a body into bytes. [`Message::departures`] tells what in a message
+//! breaks the standard.
 
+pub mod answer;
 mod catalog;
+pub mod config;
+pub mod control;
+mod departure;
 mod device;
 mod edition;
-mod event;
+pub mod event;
+pub mod query;
+mod style;
 #[cfg(test)]
 mod tests;
 pub mod write;
 
+pub use answer::Answer;
 use bytes::{BufMut, Bytes, BytesMut};
 pub use catalog::{CatalogEvent, CatalogItem, CatalogPage};
-pub use device::{DeviceInfo, DeviceStatus, Keepalive};
+pub use config::ConfigKind;
+pub use control::{BadValue, Control, Window, is_session};
+pub use device::{AlarmInput, DeviceInfo, DeviceStatus, Keepalive};
 pub use edition::{Edition, UnknownEdition};
-pub use event::{Alarm, MediaStatus};
+pub use event::{
+    Alarm, AlarmFilter, Broadcast, MediaStatus, MobilePosition, Position, SnapshotFinished, UpgradeResult,
+    VideoUpload,
+};
+pub use query::{Query, RecordKind, RecordQuery};
+pub use style::{KeyFrameName, Style};
 use thiserror::Error;
 
 use super::charset::{self, Charset, History};
 use super::id::Id;
+use super::time::{Offset, UnixMillis, parse_gb};
 use super::xml::{self, Element, Fault, XmlError};
 
 /// The media type of bodies, as the standard spells it. Compare it without case.
@@ -114,6 +131,8 @@ pub struct Message {
     pub faults: Vec<Fault>,
     /// The encoding to answer in.
     pub charset: Charset,
+    /// Whether the declaration names another encoding than the text is in.
+    pub misdeclared: bool,
 }
 
 impl Message {
@@ -140,7 +159,9 @@ pub fn parse(body: &[u8], history: &mut History) -> Result<Message, BadBody> {
     };
     let sn = body.value_of("SN").and_then(|sn| sn.parse().ok()).unwrap_or(0);
     let device_id = id_of(&body, "DeviceID");
-    Ok(Message { root, cmd, sn, device_id, charset: decoded.charset, body, faults })
+    let misdeclared = !decoded.text.is_ascii()
+        && charset::declared(decoded.text.as_bytes()).is_some_and(|declared| declared != decoded.charset);
+    Ok(Message { root, cmd, sn, device_id, charset: decoded.charset, body, faults, misdeclared })
 }
 
 /// A body for the wire: the declaration, which names the encoding as the edition does, and the body, encoded.
@@ -178,6 +199,11 @@ fn number_of<T: std::str::FromStr>(element: &Element, name: &str) -> Option<T> {
 /// A finite number whose magnitude is within `limit`.
 fn degrees_of(element: &Element, name: &str, limit: f64) -> Option<f64> {
     number_of(element, name).filter(|degrees: &f64| degrees.abs() <= limit)
+}
+
+/// A time; `offset` is the zone of one that names none.
+fn time_of(element: &Element, name: &str, offset: Offset) -> Option<UnixMillis> {
+    element.value_of(name).and_then(|text| parse_gb(text, offset))
 }
 
 fn field(element: &Element, name: &str) -> Option<String> {

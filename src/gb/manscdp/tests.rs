@@ -1,7 +1,12 @@
+mod control;
+mod departure;
+mod event;
+mod query;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::gb::ptz::{Command, Frame};
+use crate::gb::ptz::Command;
 use crate::gb::time::{Offset, UnixMillis};
 
 const RECORDER: &str = "34020000001180000001";
@@ -13,6 +18,18 @@ fn id(text: &str) -> Id {
 
 fn read(text: &str) -> Message {
     parse(text.as_bytes(), &mut History::default()).unwrap()
+}
+
+/// A body without the line ends between its elements, as the samples below are written.
+fn squashed(text: &str) -> String {
+    text.replace("\r\n", "").replace('\n', "")
+}
+
+/// 2024-05-01 08:00 in Beijing.
+const MAY: UnixMillis = UnixMillis(1_714_521_600_000);
+
+fn new_style() -> Style {
+    Style::of(Edition::E2022)
 }
 
 /// A body as a device sends it.
@@ -188,17 +205,9 @@ fn bodies_that_are_no_messages() {
 #[test]
 fn queries_and_controls_as_in_the_standard() {
     assert_eq!(
-        write::query("Catalog", 17, &id(RECORDER)),
+        Query::Catalog.body(17, &id(RECORDER), &Style::default()),
         "<Query>\r\n<CmdType>Catalog</CmdType>\r\n<SN>17</SN>\r\n<DeviceID>34020000001180000001</DeviceID>\r\n</Query>\r\n"
     );
-    let frame = Frame::new(Command::Move { pan: 0x1F, tilt: 0, zoom: 0 });
-    let control = read(&write::control_ptz(31, &id(CAMERA), &frame));
-    assert!(control.is(Root::Control, "DeviceControl"));
-    assert_eq!(control.body.text_of("PTZCmd"), Some("A50F01011F0000D5"));
-    for (edition, name) in [(Edition::E2016, "IFameCmd"), (Edition::E2022, "IFrameCmd")] {
-        let control = read(&write::control_iframe(1, &id(CAMERA), edition));
-        assert_eq!(control.body.text_of(name), Some("Send"));
-    }
     let response = read(&write::response_ok("DeviceControl", 60, &id(CAMERA), false));
     assert_eq!((response.root, response.result()), (Root::Response, Some(false)));
 }
@@ -233,6 +242,8 @@ fn what_a_device_says_of_itself() {
         encoding: Some(true),
         recording: Some(false),
         time: Some(UnixMillis(1_714_521_600_000)),
+        reason: Some("disk".into()),
+        alarms: vec![AlarmInput { id: id("34020000001340000001"), duty: Some("onduty".into()) }],
     };
     let message = read(&write::response_device_status(51, &id(RECORDER), &status, Offset::BEIJING));
     assert_eq!(message.body.text_of("DeviceTime"), Some("2024-05-01T08:00:00"));

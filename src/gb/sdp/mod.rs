@@ -1,22 +1,28 @@
-//! Session descriptions, clause 9.2 and annex G (2016): SDP with two private lines, `y=` for the SSRC and `f=` for
-//! the format. Parsers of plain SDP reject them; this one also takes what devices send: lines in any order, LF
-//! alone, `y=` in the middle or missing, attributes before the first medium.
+//! Session descriptions, clause 9.2 and annex F (2016) or G (2022): SDP with two private lines, `y=` for the SSRC
+//! and `f=` for the format. Parsers of plain SDP reject them; this one also takes what devices send: lines in any
+//! order, LF alone, `y=` in the middle or missing, attributes before the first medium.
 //!
 //! [`Sdp::live_offer`], [`Sdp::answer_to`] and [`Sdp::path`] are the two roles of a live stream: the platform
-//! offers, the device answers, and both know who connects to whom.
+//! offers, the device answers, and both know who connects to whom. [`Sdp::history_offer`] asks for a recording;
+//! [`Sdp::broadcast_answer`] and [`Sdp::talk_offer`] send sound. [`Sdp::departures`] judges an answer.
 
+mod departure;
+mod history;
 mod read;
 mod roles;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+pub use history::{History, Span};
 pub use read::parse;
 pub use roles::{MediaMode, NoPath, Path, SourcePath, UnknownMode};
 use thiserror::Error;
+pub use voice::PCMA;
 
 use super::ssrc;
 

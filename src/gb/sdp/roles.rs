@@ -32,7 +32,7 @@ impl MediaMode {
         }
     }
 
-    fn setup(self) -> Option<Setup> {
+    pub(super) fn setup(self) -> Option<Setup> {
         match self {
             MediaMode::Udp => None,
             MediaMode::TcpPassive => Some(Setup::Passive),
@@ -75,7 +75,7 @@ pub enum Path {
 /// Why two descriptions make no path, or an offer has no answer.
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Error)]
 pub enum NoPath {
-    #[error("the description has no video, or only rejected media")]
+    #[error("the description has no medium that fits, or only rejected ones")]
     Rejected,
     #[error("the description gives no address to connect to")]
     NoAddress,
@@ -158,7 +158,10 @@ impl Sdp {
 
     /// How a source reaches the one who made this offer: the same path, seen from the other end.
     pub fn source_path(&self) -> Result<SourcePath, NoPath> {
-        let offered = self.media.iter().find(|m| m.port != 0).ok_or(NoPath::Rejected)?;
+        self.source_path_of(self.media.iter().find(|m| m.port != 0).ok_or(NoPath::Rejected)?)
+    }
+
+    pub(super) fn source_path_of(&self, offered: &Media) -> Result<SourcePath, NoPath> {
         let to = self.address_of(offered).filter(|a| !a.ip().is_unspecified()).ok_or(NoPath::NoAddress);
         Ok(match offered.part() {
             Some(Setup::Active) => SourcePath::Accept,
@@ -188,7 +191,7 @@ pub enum SourcePath {
 impl Media {
     /// The author's part in making the connection; nothing over UDP. One who asks for TCP and does not say
     /// listens, as is usual.
-    fn part(&self) -> Option<Setup> {
+    pub(super) fn part(&self) -> Option<Setup> {
         match self.transport {
             MediaTransport::Udp => None,
             MediaTransport::Tcp => Some(self.setup.unwrap_or(Setup::Passive)),

@@ -1,3 +1,7 @@
+mod departure;
+mod history;
+mod voice;
+
 use proptest::prelude::*;
 
 use super::*;
