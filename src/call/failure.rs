@@ -26,6 +26,18 @@ pub enum Reason {
     Ended,
     /// Somebody of this platform ended it on purpose.
     Stopped,
+    /// The recording was sent to its end: no fault.
+    EndOfFile,
+    /// The device refused a control of the playback with this code, or it makes no sense (0).
+    ControlRefused(u16),
+    /// No answer to a control of the playback in time.
+    ControlTimeout,
+    /// The device does not take a voice, or took it back.
+    TalkRefused,
+    /// The device did not fetch the voice that it was offered, or did not complete the session.
+    TalkTimeout,
+    /// Somebody else speaks to this device already.
+    TalkBusy,
 }
 
 /// A failed request for a stream.
@@ -52,9 +64,19 @@ impl Failure {
         Failure::new(Reason::DeviceOffline, detail)
     }
 
+    /// This node has no room for one more.
+    pub fn no_capacity(detail: impl Into<String>) -> Failure {
+        Failure::new(Reason::NoCapacity, detail)
+    }
+
     /// Somebody of this platform ended the session.
     pub(crate) fn stopped(detail: impl Into<String>) -> Failure {
         Failure::new(Reason::Stopped, detail)
+    }
+
+    /// The recording was sent to its end.
+    pub(crate) fn end_of_file() -> Failure {
+        Failure::new(Reason::EndOfFile, "the device sent the recording to its end")
     }
 
     /// The session ended while somebody waited for it.
@@ -74,6 +96,12 @@ impl Failure {
             Reason::NoCapacity => "no_capacity",
             Reason::Ended => "stream_ended",
             Reason::Stopped => "stream_stopped",
+            Reason::EndOfFile => "end_of_file",
+            Reason::ControlRefused(_) => "control_refused",
+            Reason::ControlTimeout => "control_timeout",
+            Reason::TalkRefused => "talk_refused",
+            Reason::TalkTimeout => "talk_timeout",
+            Reason::TalkBusy => "talk_busy",
         }
     }
 
@@ -86,7 +114,9 @@ impl Failure {
             Reason::NoRtp => "rtp",
             Reason::NoKeyFrame => "key_frame",
             Reason::NoCapacity => "media",
-            Reason::Ended | Reason::Stopped => "stream",
+            Reason::Ended | Reason::Stopped | Reason::EndOfFile => "stream",
+            Reason::ControlRefused(_) | Reason::ControlTimeout => "control",
+            Reason::TalkRefused | Reason::TalkTimeout | Reason::TalkBusy => "talk",
         }
     }
 
@@ -125,12 +155,39 @@ impl Failure {
             Reason::NoCapacity => "Widen media.ports or end streams that nobody needs.",
             Reason::Ended => "Ask again; the device ended the stream, or its media stopped.",
             Reason::Stopped => "Ask again if you still need it: somebody ended it on purpose.",
+            Reason::EndOfFile => {
+                "The recording was played to its end; if nothing came, ask which recordings there are."
+            }
+            Reason::ControlRefused(0) => "Check the value: it must be a finite number, and a speed not 0.",
+            Reason::ControlRefused(_) => {
+                "The device does not offer this: try a speed of 0.25, 0.5, 1, 2 or 4, or a place inside the recording."
+            }
+            Reason::ControlTimeout => {
+                "The playback goes on as before; ask again. If it happens often, look at the loss of SIP messages."
+            }
+            Reason::TalkRefused => {
+                "Check that the device has a loudspeaker (a channel of type 137 in its catalog) and that nobody \
+                 speaks to it from elsewhere; try the other talk mode in its profile."
+            }
+            Reason::TalkTimeout => {
+                "Check that the device can reach the address in the SDP (media.advertise); try the other talk mode \
+                 or transport in its profile."
+            }
+            Reason::TalkBusy => "Ask again when the other has finished.",
         }
     }
 
     /// Whether asking again later may help without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self.reason, Reason::DeviceOffline | Reason::NoCapacity | Reason::Ended)
+        matches!(
+            self.reason,
+            Reason::DeviceOffline
+                | Reason::NoCapacity
+                | Reason::Ended
+                | Reason::ControlTimeout
+                | Reason::TalkTimeout
+                | Reason::TalkBusy
+        )
     }
 }
 

@@ -1,71 +1,122 @@
-//! Media sessions: from "channel X is wanted" over INVITE, answer and first picture to BYE (clause 9.2).
+//! Media sessions: from "channel X is wanted" over INVITE, answer and first picture to BYE (clauses 9.2, 9.8, 9.9 and
+//! 9.12): live streams, recordings played back or downloaded, and voices to a device's loudspeaker.
 //!
-//! [`Calls`] is a pure state machine. One call serves everybody who wants the same stream of the same channel
+//! [`Calls`] is a pure state machine. One call serves everybody who wants the same content of the same channel
 //! (single flight); it lives as long as somebody reads and a while longer. After each change the caller drains
 //! [`Calls::poll_action`] until it returns `None`.
 //!
 //! ```text
 //! want -> Opening -> Inviting -> Waiting -> Running -> Closing -> gone
 //!         (port)     (INVITE)    (picture)             (BYE)
+//! talk -> Asking -> Opening -> Connecting -> Running -> Closing -> gone      by Broadcast: the device says INVITE
+//! talk -> Opening -> Inviting -> Connecting -> Running -> Closing -> gone    by Talk: we do
 //! ```
 
+mod control;
+mod dialog;
+mod ending;
 mod failure;
 mod invite;
 mod ssrc;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod types;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::gb::conformance::Rule;
 use crate::gb::id::Id;
 use crate::gb::sdp::Sdp;
 use crate::gb::time::Now;
-use crate::registry::{Call as Record, StreamKind};
-use crate::sip::transaction::Failure as Unanswered;
-use crate::sip::{Dialog, Flow, Message, Method, ServerKey, Start, Tokens};
+use crate::registry::Call as Record;
+use crate::sip::{Message, ServerKey, Tokens};
 
+use control::Player;
+use ending::End;
 pub use failure::{Failure, Reason};
 pub use ssrc::SsrcPool;
-pub use types::{Action, CallId, Key, Media, Profile, Settings, Target, Waiter};
+use talk::Talk;
+pub use types::{
+    Action, CallId, Content, Finish, Flowing, History, Key, Media, Playback, PlaybackState, Profile, Purpose,
+    Settings, Target, Waiter,
+};
 
 /// Waiters per call; the next is refused. A viewer waits for `play_timeout` at most.
 const MAX_WAITERS: usize = 256;
 
+/// A download takes no longer than this many times its recording, at whatever speed, and [`DOWNLOAD_MARGIN`]: it has
+/// no viewers whose leaving would end it.
+const DOWNLOAD_PATIENCE: f64 = 2.0;
+/// See [`DOWNLOAD_PATIENCE`].
+const DOWNLOAD_MARGIN: Duration = Duration::from_secs(600);
+
 /// Where a call stands; the names are those of the public contract where there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// A voice was announced by Broadcast; waits for the device's INVITE.
+    Asking,
     /// Waits for a port.
     Opening,
     /// INVITE sent.
     Inviting,
     /// Answered with 200, waits for a picture; whether RTP arrives is known.
     Waiting { rtp: bool },
-    /// Has a picture.
+    /// A voice is agreed; waits for the ACK and the connection that it needs.
+    Connecting,
+    /// Has a picture, or can be spoken to.
     Running,
     /// CANCEL sent; a late 200 still has to be acknowledged and ended.
     Cancelling,
+    /// The device's INVITE was answered with 200 and is over for us; BYE is owed once the ACK came.
+    Owing,
     /// BYE sent.
     Closing,
+}
+
+impl State {
+    /// Whether the call is being ended.
+    fn is_ending(self) -> bool {
+        matches!(self, State::Cancelling | State::Owing | State::Closing)
+    }
 }
 
 struct Call {
     key: Key,
     target: Target,
+    /// Of our pool; another one may have been agreed on.
     ssrc: u32,
     state: State,
     waiters: Vec<Waiter>,
     wanted_at: Now,
     media: Option<SocketAddr>,
+    /// Ours or, for a voice by Broadcast, the device's.
     offer: Option<Sdp>,
+    /// Ours or, for a voice by Broadcast, the device's.
     invite: Option<Message>,
+    /// When our INVITE was sent, until something comes in answer.
+    unanswered_since: Option<Instant>,
     /// The dialog, once there is one, as it is kept.
     record: Option<Box<Record>>,
     ack: Option<Message>,
     readers: usize,
+    /// What is known of the end of the recording.
+    end: End,
+    player: Option<Box<Player>>,
+    talk: Option<Box<Talk>>,
     deadline: Option<Instant>,
+    control_deadline: Option<Instant>,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The next state of the call.
+    Life,
+    /// The answer to a control.
+    Control,
 }
 
 /// The media sessions of one shard.
@@ -78,7 +129,12 @@ pub struct Calls {
     /// The call that new waiters join; calls that are being ended are not here.
     live: HashMap<Key, CallId>,
     by_call_id: HashMap<String, CallId>,
-    deadlines: BTreeSet<(Instant, CallId)>,
+    by_device: BTreeSet<(Id, CallId)>,
+    /// INVITEs of devices that are not over.
+    by_server: HashMap<ServerKey, CallId>,
+    /// Who waits for what, controls included.
+    waiting: HashMap<Waiter, CallId>,
+    deadlines: BTreeSet<(Instant, CallId, Timer)>,
     actions: VecDeque<Action>,
 }
 
@@ -93,6 +149,9 @@ impl Calls {
             calls: HashMap::new(),
             live: HashMap::new(),
             by_call_id: HashMap::new(),
+            by_device: BTreeSet::new(),
+            by_server: HashMap::new(),
+            waiting: HashMap::new(),
             deadlines: BTreeSet::new(),
             actions: VecDeque::new(),
         }
@@ -108,61 +167,93 @@ impl Calls {
         self.calls.get(&id).map(|call| call.key.device)
     }
 
-    /// Somebody wants a stream. The answer comes as [`Action::Tell`].
+    /// Somebody wants a stream: live, playback or download. The answer comes as [`Action::Tell`].
+    ///
+    /// A playback or download needs `target.history`.
     pub fn want(&mut self, now: Now, waiter: Waiter, key: Key, target: Target) {
-        if let Some(call) = self.live.get(&key).and_then(|id| self.calls.get_mut(id).map(|call| (*id, call)))
+        if let Some((id, call)) =
+            self.live.get(&key).and_then(|id| self.calls.get_mut(id).map(|call| (*id, call)))
         {
-            let (id, call) = call;
             if call.state == State::Running {
                 // The reader is about to attach: give it the full time to do so.
                 if call.readers == 0 {
-                    let deadline = now.instant + self.settings.no_reader_timeout;
-                    self.set_deadline(id, Some(deadline));
+                    self.await_readers(now, id);
                 }
                 self.tell(waiter, Ok(id));
             } else if call.waiters.len() < MAX_WAITERS {
                 call.waiters.push(waiter);
+                self.waiting.insert(waiter, id);
             } else {
                 let why = format!("{MAX_WAITERS} others already wait for this stream");
                 self.tell(waiter, Err(Failure::new(Reason::NoCapacity, why)));
             }
             return;
         }
-        let Some(ssrc) = self.pool.take() else {
-            self.tell(
-                waiter,
-                Err(Failure::new(Reason::NoCapacity, "all SSRC serials of this domain are in use")),
-            );
-            return;
-        };
-        let id = self.new_id();
-        self.calls.insert(
-            id,
-            Call {
-                key,
-                target,
-                ssrc,
-                state: State::Opening,
-                waiters: vec![waiter],
-                wanted_at: now,
-                media: None,
-                offer: None,
-                invite: None,
-                record: None,
-                ack: None,
-                readers: 0,
-                deadline: None,
-            },
-        );
-        self.live.insert(key, id);
-        self.set_deadline(id, Some(now.instant + self.settings.play_timeout));
-        self.actions.push_back(Action::OpenMedia { call: id, key, target, ssrc });
+        if key.is_history() != target.history.is_some() || key.content == Content::Talk {
+            let why = "a recording is wanted by a part of it, other streams without, and a voice by a talk";
+            return self.tell(waiter, Err(Failure::not_found(why)));
+        }
+        let Some(id) = self.begin(now, waiter, key, target, State::Opening) else { return };
+        self.open_media(id, Flowing::In);
     }
 
-    /// Somebody no longer waits.
+    /// Makes a call with one who waits for it; `None` if there is no SSRC for it, which the waiter is told.
+    fn begin(&mut self, now: Now, waiter: Waiter, key: Key, target: Target, state: State) -> Option<CallId> {
+        let ssrc = if key.is_history() { self.pool.take_history() } else { self.pool.take() };
+        let Some(ssrc) = ssrc else {
+            let why = "all SSRC serials of this domain are in use";
+            self.tell(waiter, Err(Failure::new(Reason::NoCapacity, why)));
+            return None;
+        };
+        let id = self.new_id();
+        let call = Call {
+            key,
+            target,
+            ssrc,
+            state,
+            waiters: vec![waiter],
+            wanted_at: now,
+            media: None,
+            offer: None,
+            invite: None,
+            unanswered_since: None,
+            record: None,
+            ack: None,
+            readers: 0,
+            end: End::Unknown,
+            player: None,
+            talk: None,
+            deadline: None,
+            control_deadline: None,
+        };
+        self.calls.insert(id, call);
+        self.live.insert(key, id);
+        self.by_device.insert((key.device, id));
+        self.waiting.insert(waiter, id);
+        self.set_timer(id, Timer::Life, Some(now.instant + self.settings.play_timeout));
+        Some(id)
+    }
+
+    fn open_media(&mut self, id: CallId, flowing: Flowing) {
+        let Some(call) = self.calls.get(&id) else { return };
+        // A device that fetches a voice may name the SSRC to be used.
+        let ssrc = call.offer.as_ref().and_then(|offer| offer.ssrc).unwrap_or(call.ssrc);
+        let (key, target) = (call.key, call.target);
+        self.actions.push_back(Action::OpenMedia { call: id, key, target, ssrc, flowing });
+    }
+
+    /// Somebody no longer waits. A live stream goes on until its time is over, since the next viewer is often the
+    /// same person; a recording or a voice that nobody else waits for ends.
     pub fn unwant(&mut self, waiter: Waiter) {
-        for call in self.calls.values_mut() {
-            call.waiters.retain(|other| *other != waiter);
+        let Some(id) = self.waiting.remove(&waiter) else { return };
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.waiters.retain(|other| *other != waiter);
+        if let Some(player) = &mut call.player {
+            player.unwant(waiter);
+        }
+        let alone = call.waiters.is_empty() && !matches!(call.key.content, Content::Live(_));
+        if alone && call.state != State::Running {
+            self.finish(id, Failure::stopped("nobody waits for it any more"));
         }
     }
 
@@ -172,98 +263,56 @@ impl Calls {
         match (news, call.state) {
             (Media::Opened(address), State::Opening) => {
                 call.media = Some(address);
-                call.state = State::Inviting;
-                self.invite(id);
+                if call.talk.as_ref().is_some_and(|talk| talk.is_called()) {
+                    self.accept_voice(now, id);
+                } else {
+                    self.invite(now, id);
+                }
             }
             (Media::OpenFailed(why), State::Opening) => {
                 self.finish(id, Failure::new(Reason::NoCapacity, why))
             }
+            (Media::Connected, _) => {
+                if let Some(talk) = &mut call.talk {
+                    talk.connected = true;
+                }
+                self.voice_progress(now, id);
+            }
             (Media::Flowing, State::Waiting { .. }) => call.state = State::Waiting { rtp: true },
             // A fast camera's picture may overtake its own 200.
-            (Media::Ready, State::Inviting | State::Waiting { .. }) => self.run(now, id),
+            (Media::Ready, State::Inviting | State::Waiting { .. }) if call.talk.is_none() => {
+                self.run(now, id)
+            }
             (Media::Readers(count), state) => {
                 call.readers = count;
                 if state == State::Running {
-                    let deadline = (count == 0).then(|| now.instant + self.settings.no_reader_timeout);
-                    self.set_deadline(id, deadline);
+                    self.await_readers(now, id);
                 }
             }
-            (Media::Ended(why), State::Inviting | State::Waiting { .. } | State::Running) => {
-                self.finish(id, Failure::ended(why));
+            (Media::Ended(why), state) if !state.is_ending() => {
+                let failure = call.end.failure().unwrap_or_else(|| Failure::ended(why));
+                self.note_silent_end(now, id);
+                self.finish(id, failure);
             }
             _ => {}
         }
     }
 
-    /// An answer to the INVITE or the BYE of a call, or that there will be none.
-    pub fn answered(&mut self, now: Now, id: CallId, answer: Result<&Message, Unanswered>) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        match (call.state, answer) {
-            // Whatever a device says to a BYE (200, 481), the dialog is over.
-            (State::Closing, Ok(message)) => {
-                if message.code().is_some_and(|code| code >= 200) {
-                    self.forget(id);
-                }
-            }
-            // If it says nothing, it may be sending still: the dialog stays on record.
-            (State::Closing, Err(_)) => {
-                self.actions.extend(call.record.take().map(Action::LeftOver));
-                self.forget(id);
-            }
-            (_, Ok(message)) => match message.code() {
-                Some(200..=299) => self.accepted(now, id, message),
-                Some(code @ 300..) => self.refused(id, code, message),
-                _ => {}
-            },
-            (State::Cancelling, Err(_)) => self.forget(id),
-            (_, Err(failure)) => {
-                let why = match failure {
-                    Unanswered::Timeout => "the device did not answer INVITE",
-                    Unanswered::Transport => "the connection to the device was lost during INVITE",
-                    Unanswered::Full => "too many SIP requests are under way at this node",
-                };
-                self.finish(id, Failure::new(Reason::InviteTimeout, why));
-                // The INVITE is over: there is nothing to cancel.
-                self.forget(id);
-            }
-        }
-    }
-
-    /// A request inside a dialog of ours (BYE and the like). Returns false if it belongs to no call.
-    pub fn request(&mut self, key: ServerKey, request: &Message) -> bool {
-        let Some(id) = request.call_id().and_then(|call_id| self.by_call_id.get(call_id)).copied() else {
-            return false;
-        };
-        let Some(call) = self.calls.get(&id) else { return false };
-        if !call.record.as_ref().is_some_and(|record| record.dialog.matches(request)) {
-            return false;
-        }
-        let code = match request.method() {
-            Some(Method::Bye | Method::Info | Method::Message | Method::Options) => 200,
-            // We can't follow an offer that changes the session: the session goes on as it was.
-            Some(Method::Invite) => 488,
-            _ => 405,
-        };
-        self.actions.push_back(Action::Respond { key, message: request.response(code) });
-        if request.method() == Some(&Method::Bye) {
-            self.drop_dialog(id);
-            self.finish(id, Failure::ended("the device ended the stream with BYE"));
-        }
-        true
-    }
-
     /// A device went away, or came back as if new: its dialogs mean nothing to it any more.
     pub fn device_lost(&mut self, device: &Id, why: &str) {
-        let lost: Vec<CallId> =
-            self.live.iter().filter(|(key, _)| key.device == *device).map(|(_, id)| *id).collect();
-        for id in lost {
+        for id in self.calls_of(device) {
             self.finish(id, Failure::offline(why));
         }
     }
 
+    fn calls_of(&self, device: &Id) -> Vec<CallId> {
+        let all = (*device, CallId(0))..=(*device, CallId(u64::MAX));
+        self.by_device.range(all).map(|(_, id)| *id).collect()
+    }
+
     /// Somebody ends a stream. Returns false if there is none with that id.
     pub fn stop(&mut self, id: CallId, why: &str) -> bool {
-        let known = self.calls.get(&id).is_some_and(|call| self.live.get(&call.key) == Some(&id));
+        let known = self.calls.get(&id).is_some_and(|call| !call.state.is_ending());
         if known {
             self.finish(id, Failure::stopped(why));
         }
@@ -278,45 +327,63 @@ impl Calls {
         }
     }
 
-    /// Ends a dialog that was left behind, by an earlier run of this gateway or for want of a way to its device.
-    pub fn end_left_over(&mut self, mut record: Record, flow: Flow) {
-        let message = record.dialog.request(Method::Bye);
-        // Nothing waits for the answer, so the number is used up for nothing else.
-        let call = self.new_id();
-        self.actions.push_back(forget(record));
-        self.actions.push_back(Action::Request { call, flow, message });
-    }
-
     /// Moves time forward.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some((deadline, id)) = self.deadlines.first().copied() {
+        while let Some((deadline, id, timer)) = self.deadlines.first().copied() {
             if deadline > now.instant {
                 break;
             }
-            self.set_deadline(id, None);
-            let Some(call) = self.calls.get(&id) else { continue };
-            let seconds = self.settings.play_timeout.as_secs_f32();
-            let failure = match call.state {
-                State::Opening => Failure::new(Reason::NoCapacity, "no media port was opened in time"),
-                State::Inviting => Failure::new(
-                    Reason::InviteTimeout,
-                    format!("no final answer to INVITE within {seconds} s"),
-                ),
-                State::Waiting { rtp: false } => Failure::new(Reason::NoRtp, no_rtp(call, seconds)),
-                State::Waiting { rtp: true } => Failure::new(
-                    Reason::NoKeyFrame,
-                    format!("RTP arrives, but no picture that can be decoded came within {seconds} s"),
-                ),
-                State::Running => Failure::ended("nobody watches"),
-                State::Cancelling | State::Closing => continue,
-            };
-            self.finish(id, failure);
+            self.set_timer(id, timer, None);
+            match timer {
+                Timer::Life => self.life_is_over(id),
+                Timer::Control => self.control_is_late(now, id),
+            }
         }
+    }
+
+    fn life_is_over(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let seconds = self.settings.play_timeout.as_secs_f32();
+        let failure = match call.state {
+            _ if call.end == End::Told && !call.state.is_ending() => Failure::end_of_file(),
+            State::Asking => Failure::new(Reason::TalkTimeout, talk::NO_INVITE),
+            State::Opening => Failure::new(Reason::NoCapacity, "no media port was opened in time"),
+            State::Inviting => {
+                Failure::new(Reason::InviteTimeout, format!("no final answer to INVITE within {seconds} s"))
+            }
+            State::Waiting { rtp: false } => Failure::new(Reason::NoRtp, no_rtp(call, seconds)),
+            State::Waiting { rtp: true } => Failure::new(
+                Reason::NoKeyFrame,
+                format!("RTP arrives, but no picture that can be decoded came within {seconds} s"),
+            ),
+            State::Connecting => Failure::new(Reason::TalkTimeout, talk::not_connected(call, seconds)),
+            State::Running => {
+                let why = match call.key.content {
+                    Content::Live(_) | Content::Playback(_) => "nobody watches",
+                    Content::Download(_) => "the download takes much longer than its recording",
+                    Content::Talk => "nobody speaks",
+                };
+                return self.finish_as(id, Failure::ended(why), Finish::ByUs);
+            }
+            // The device never acknowledged, and nothing told us that it never will.
+            State::Owing => return self.hang_up(id),
+            State::Cancelling | State::Closing => return,
+        };
+        match call.state {
+            State::Asking if call.talk.as_ref().is_some_and(|talk| talk.consented) => {
+                self.observe(id, Rule::BroadcastNoInvite, "OK to Broadcast, and no INVITE");
+            }
+            State::Waiting { rtp: false } if call.end != End::Told => {
+                self.observe(id, Rule::MediaMissing, failure.detail.as_str());
+            }
+            _ => {}
+        }
+        self.finish(id, failure);
     }
 
     /// When [`Calls::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.first().map(|(deadline, ..)| *deadline)
     }
 
     /// The next thing to do for the surroundings.
@@ -330,172 +397,73 @@ impl Calls {
         id
     }
 
-    fn invite(&mut self, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let Some(media) = call.media else { return };
-        let offer = invite::offer(&call.key, &call.target, media, call.ssrc);
-        let message =
-            invite::request(&self.settings, &mut self.tokens, &call.key, &call.target, &offer, call.ssrc);
-        call.offer = Some(offer);
-        if let Some(call_id) = message.call_id() {
-            self.by_call_id.insert(call_id.to_owned(), id);
-        }
-        call.invite = Some(message.clone());
-        self.actions.push_back(Action::Request { call: id, flow: call.target.flow, message });
-    }
-
-    /// A 2xx to the INVITE: the first, a repetition, or one that crossed our CANCEL.
-    fn accepted(&mut self, now: Now, id: CallId, answer: &Message) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let flow = call.target.flow;
-        if let Some(ack) = &call.ack {
-            self.actions.push_back(Action::Send { flow, message: ack.clone() });
-            return;
-        }
-        let Some((dialog, ack)) = call.invite.as_ref().and_then(|invite| {
-            let dialog = Dialog::uac(invite, answer)?;
-            let ack = dialog.ack(invite.cseq()?.0);
-            Some((dialog, ack))
-        }) else {
-            self.finish(
-                id,
-                Failure::new(Reason::InviteRefused(200), "the 200 to INVITE has no usable To tag or Call-ID"),
-            );
-            return;
-        };
-        call.ack = Some(ack.clone());
-        let record = call.record.insert(Box::new(Record {
-            device: call.key.device,
-            channel: call.key.channel,
-            call_id: dialog.call_id.clone(),
-            kind: StreamKind::Live,
-            stream: id.to_string(),
-            dialog,
-            route: flow.into(),
-            ssrc: Some(call.ssrc),
-            media_transport: call.target.transport,
-            started_at: now.unix,
-        }));
-        self.actions.push_back(Action::Send { flow, message: ack });
-        self.actions.push_back(Action::Keep(record.clone()));
-        if call.state == State::Cancelling {
-            self.hang_up(id);
-            return;
-        }
-        let answered = match call.offer.as_ref().map(|offer| invite::read_answer(offer, answer)) {
-            Some(Ok(answered)) => answered,
-            Some(Err(why)) => return self.finish(id, Failure::new(Reason::InviteRefused(488), why)),
-            None => return,
-        };
-        if call.state == State::Inviting {
-            call.state = State::Waiting { rtp: false };
-        }
-        let ssrc = answered.ssrc.unwrap_or(call.ssrc);
-        self.actions.push_back(Action::ConnectMedia { call: id, remote: answered.remote, ssrc });
-    }
-
-    /// A final answer of 300 or more to the INVITE.
-    fn refused(&mut self, id: CallId, code: u16, answer: &Message) {
-        let Some(call) = self.calls.get(&id) else { return };
-        if call.state == State::Cancelling {
-            self.forget(id);
-            return;
-        }
-        let Start::Response { reason, .. } = &answer.start else { return };
-        let reason: String = reason.chars().filter(|c| !c.is_control()).take(80).collect();
-        let why = format!("the device answered INVITE with {code} {reason}");
-        self.finish(id, Failure::new(Reason::InviteRefused(code), why.trim_end()));
-    }
-
-    /// The picture is there.
+    /// The picture is there, or the way for a voice.
     fn run(&mut self, now: Now, id: CallId) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.state = State::Running;
+        let seconds = call.target.history.map_or(0.0, |history| history.seconds());
+        let mut patience = None;
+        match call.key.content {
+            Content::Playback(_) => call.player = Some(Box::new(Player::new(now.instant, seconds))),
+            Content::Download(_) if call.end != End::Told => {
+                let most = Duration::from_secs_f64((seconds * DOWNLOAD_PATIENCE).clamp(0.0, MAX_SECONDS));
+                patience = Some(now.instant + most + DOWNLOAD_MARGIN);
+            }
+            _ => {}
+        }
         let (key, took) = (call.key, now.instant.saturating_duration_since(call.wanted_at.instant));
         let waiters = std::mem::take(&mut call.waiters);
         self.actions.push_back(Action::Started { call: id, key, took });
         for waiter in waiters {
             self.tell(waiter, Ok(id));
         }
-        self.set_deadline(id, Some(now.instant + self.settings.no_reader_timeout));
+        match patience {
+            Some(_) => self.set_timer(id, Timer::Life, patience),
+            None => self.await_readers(now, id),
+        }
     }
 
-    /// Ends a call in whatever state it is: waiters are told, the port is closed, the device hears CANCEL or BYE.
-    fn finish(&mut self, id: CallId, why: Failure) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let (key, state) = (call.key, call.state);
-        if matches!(state, State::Cancelling | State::Closing) {
+    /// Sets the time of a running call by who reads it: without readers it ends after a while. A download has its
+    /// own time, and a recording that was sent to its end, too.
+    fn await_readers(&mut self, now: Now, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        if call.end == End::Told || matches!(call.key.content, Content::Download(_)) {
             return;
         }
-        let waiters = std::mem::take(&mut call.waiters);
-        if self.live.get(&key) == Some(&id) {
-            self.live.remove(&key);
-        }
-        self.set_deadline(id, None);
-        for waiter in waiters {
-            self.tell(waiter, Err(why.clone()));
-        }
-        self.actions.push_back(Action::CloseMedia { call: id, why: why.detail.clone() });
-        let ran = state == State::Running;
-        let refused = matches!(why.reason, Reason::InviteRefused(_));
-        self.actions.push_back(Action::Ended { call: id, key, why, ran });
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        if call.record.is_some() {
-            self.hang_up(id);
-        } else if call.invite.is_some() && call.ack.is_none() && !refused {
-            // No final answer yet, though a picture may be there.
-            call.state = State::Cancelling;
-            self.actions.push_back(Action::Cancel { call: id });
-        } else {
-            self.forget(id);
-        }
+        let deadline = (call.readers == 0).then(|| now.instant + self.settings.no_reader_timeout);
+        self.set_timer(id, Timer::Life, deadline);
     }
 
-    /// Sends BYE in the call's dialog.
-    fn hang_up(&mut self, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let Some(record) = &mut call.record else { return self.forget(id) };
-        call.state = State::Closing;
-        let message = record.dialog.request(Method::Bye);
-        self.actions.push_back(Action::Request { call: id, flow: call.target.flow, message });
-    }
-
-    /// The dialog is over on the other side: no BYE is owed.
-    fn drop_dialog(&mut self, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        self.actions.extend(call.record.take().map(|record| forget(*record)));
-    }
-
-    /// Nothing of the call is left to do.
-    fn forget(&mut self, id: CallId) {
-        self.drop_dialog(id);
-        self.set_deadline(id, None);
-        let Some(call) = self.calls.remove(&id) else { return };
-        if let Some(call_id) = call.invite.as_ref().and_then(Message::call_id) {
-            self.by_call_id.remove(call_id);
+    /// Notes that the device's way of doing things departs from the standard.
+    fn observe(&mut self, id: CallId, rule: Rule, sample: impl Into<String>) {
+        if let Some(call) = self.calls.get(&id) {
+            let device = call.key.device;
+            self.actions.push_back(Action::Observe { device, rule, sample: sample.into() });
         }
-        self.pool.give_back(call.ssrc);
-        self.actions.push_back(Action::Gone { call: id });
     }
 
     fn tell(&mut self, waiter: Waiter, outcome: Result<CallId, Failure>) {
+        self.waiting.remove(&waiter);
         self.actions.push_back(Action::Tell { waiter, outcome });
     }
 
-    fn set_deadline(&mut self, id: CallId, deadline: Option<Instant>) {
+    fn set_timer(&mut self, id: CallId, timer: Timer, deadline: Option<Instant>) {
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if let Some(old) = std::mem::replace(&mut call.deadline, deadline) {
-            self.deadlines.remove(&(old, id));
+        let slot = match timer {
+            Timer::Life => &mut call.deadline,
+            Timer::Control => &mut call.control_deadline,
+        };
+        if let Some(old) = std::mem::replace(slot, deadline) {
+            self.deadlines.remove(&(old, id, timer));
         }
         if let Some(new) = deadline {
-            self.deadlines.insert((new, id));
+            self.deadlines.insert((new, id, timer));
         }
     }
 }
 
-fn forget(record: Record) -> Action {
-    Action::Forget { device: record.device, channel: record.channel, call_id: record.call_id }
-}
+/// The longest time that is reckoned with, in seconds: a year.
+const MAX_SECONDS: f64 = 31_536_000.0;
 
 /// Names the road that the media should have taken.
 fn no_rtp(call: &Call, seconds: f32) -> String {

@@ -1,32 +1,42 @@
-//! Which SSRCs are in use: serials of the `y=` line (annex C.2.4 of 2016, F of 2022), 0001 to 9999 for each domain.
+//! Which SSRCs are in use: serials of the `y=` line (annex C.2.4 of 2016, F of 2022), 0001 to 9999 for each domain
+//! and each of live and history.
 
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use crate::gb::id::Id;
 use crate::gb::ssrc;
 
-/// Serials for the live streams of one shard. A serial comes back only after all others have been used,
+/// Serials for the streams of one shard. A serial comes back only after all others have been used,
 /// so that late packets of an old stream do not meet a new one.
 pub struct SsrcPool {
     platform: Id,
-    free: std::collections::VecDeque<u16>,
+    live: VecDeque<u16>,
+    history: VecDeque<u16>,
 }
 
 impl SsrcPool {
     /// The share of shard `shard` out of `shards` in the serials of `platform`'s domain.
     pub fn new(platform: Id, shard: u16, shards: u16) -> SsrcPool {
-        SsrcPool { platform, free: share(shard, shards).collect() }
+        let all = || share(shard, shards).collect();
+        SsrcPool { platform, live: all(), history: all() }
     }
 
-    /// Takes an SSRC for a live stream; `None` when all are in use.
+    /// Takes an SSRC for a live stream or a voice; `None` when all are in use.
     pub fn take(&mut self) -> Option<u32> {
-        self.free.pop_front().map(|serial| ssrc::live(&self.platform, serial))
+        self.live.pop_front().map(|serial| ssrc::live(&self.platform, serial))
+    }
+
+    /// Takes an SSRC for a recording; `None` when all are in use.
+    pub fn take_history(&mut self) -> Option<u32> {
+        self.history.pop_front().map(|serial| ssrc::history(&self.platform, serial))
     }
 
     /// Gives an SSRC back.
     pub fn give_back(&mut self, value: u32) {
         // The serial is the last four of the ten decimal digits.
-        self.free.push_back((value % 10_000) as u16);
+        let serial = (value % 10_000) as u16;
+        if ssrc::is_history(value) { &mut self.history } else { &mut self.live }.push_back(serial);
     }
 }
 
@@ -40,6 +50,10 @@ fn share(shard: u16, shards: u16) -> RangeInclusive<u16> {
 mod tests {
     use super::*;
 
+    fn pool() -> SsrcPool {
+        SsrcPool::new(Id::parse("34020000002000000001").unwrap(), 0, 1)
+    }
+
     #[test]
     fn shards_share_the_serials_without_overlap() {
         let mut all: Vec<u16> = (0..4).flat_map(|shard| share(shard, 4)).collect();
@@ -51,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_serial_comes_back_last() {
-        let mut pool = SsrcPool::new(Id::parse("34020000002000000001").unwrap(), 0, 1);
+        let mut pool = pool();
         let first = pool.take().unwrap();
         assert_eq!(first, 200_000_001);
         pool.give_back(first);
@@ -59,5 +73,15 @@ mod tests {
         assert_eq!(second, 200_000_002);
         let rest = std::iter::from_fn(|| pool.take()).last();
         assert_eq!(rest, Some(first));
+    }
+
+    #[test]
+    fn history_has_serials_of_its_own() {
+        let mut pool = pool();
+        assert_eq!(std::iter::from_fn(|| pool.take()).count(), 9_999);
+        let taken: Vec<u32> = std::iter::from_fn(|| pool.take_history()).collect();
+        assert_eq!((taken.len(), taken[0]), (9_999, 1_200_000_001));
+        pool.give_back(taken[5]);
+        assert_eq!((pool.take(), pool.take_history()), (None, Some(taken[5])));
     }
 }

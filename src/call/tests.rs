@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod chaos;
+mod control;
+mod history;
+mod talk;
+
 use super::*;
 use crate::gb::sdp::{self, MediaMode};
 use crate::gb::time::UnixMillis;
-use crate::sip::{ServerKey, Transport};
+use crate::registry::profile::{InviteHost, Manners, StreamAttribute};
+use crate::sip::transaction::Failure as Unanswered;
+use crate::sip::{Flow, Method, ServerKey, Transport};
 
 const DEVICE: &str = "34020000001180000001";
 const CHANNEL: &str = "34020000001310000001";
@@ -18,28 +25,39 @@ impl Calls {
         for (key, id) in &self.live {
             let call = &self.calls[id];
             assert_eq!(call.key, *key);
-            assert!(
-                !matches!(call.state, State::Cancelling | State::Closing),
-                "it takes no viewers any more"
-            );
+            assert!(!call.state.is_ending(), "it takes no viewers any more");
             assert!(call.deadline.is_some() || call.readers > 0, "it would wait for ever");
         }
         for (call_id, id) in &self.by_call_id {
             assert_eq!(self.calls[id].invite.as_ref().and_then(Message::call_id), Some(call_id.as_str()));
         }
-        let deadlines: BTreeSet<_> =
-            self.calls.iter().filter_map(|(id, call)| Some((call.deadline?, *id))).collect();
-        assert_eq!(deadlines, self.deadlines, "each deadline is its call's");
-        let ending = self.calls.iter().filter(|(id, call)| self.live.get(&call.key) != Some(id));
-        for (_, call) in ending {
-            assert!(matches!(call.state, State::Cancelling | State::Closing) && call.waiters.is_empty());
+        for (key, id) in &self.by_server {
+            assert_eq!(self.calls[id].talk.as_ref().and_then(|talk| talk.server), Some(*key));
         }
+        let devices: BTreeSet<_> = self.calls.iter().map(|(id, call)| (call.key.device, *id)).collect();
+        assert_eq!(devices, self.by_device, "each call is its device's");
+        let mut deadlines = BTreeSet::new();
+        let mut waiting = HashMap::new();
+        for (id, call) in &self.calls {
+            deadlines.extend(call.deadline.map(|at| (at, *id, Timer::Life)));
+            deadlines.extend(call.control_deadline.map(|at| (at, *id, Timer::Control)));
+            waiting.extend(call.waiters.iter().map(|waiter| (*waiter, *id)));
+            let player = call.player.iter().flat_map(|player| player.waiters());
+            waiting.extend(player.map(|waiter| (waiter, *id)));
+            if self.live.get(&call.key) != Some(id) {
+                assert!(call.state.is_ending() && call.waiters.is_empty());
+                assert!(call.deadline.is_some() || call.state != State::Owing);
+            }
+        }
+        assert_eq!(deadlines, self.deadlines, "each deadline is its call's");
+        assert_eq!(waiting, self.waiting, "who waits, waits for something");
     }
 
     /// Whether nothing is left.
     pub(crate) fn is_idle(&self) -> bool {
-        let tables = self.calls.len() + self.live.len() + self.by_call_id.len() + self.deadlines.len();
-        tables + self.actions.len() == 0
+        let calls = self.calls.len() + self.live.len() + self.by_call_id.len() + self.by_device.len();
+        let rest = self.by_server.len() + self.waiting.len() + self.deadlines.len() + self.actions.len();
+        calls + rest == 0
     }
 }
 
@@ -71,8 +89,8 @@ fn bench() -> Bench {
     Bench {
         calls: Calls::new(settings, pool, 3, Tokens::new([7; 32], 3)),
         now: Now { instant: origin(), unix: UnixMillis(1_714_521_600_000) },
-        target: Target { flow, transport: MediaMode::Udp },
-        key: Key { device: id(DEVICE), channel: id(CHANNEL), profile: Profile::Main },
+        target: Target { flow, transport: MediaMode::Udp, manners: Manners::default(), history: None },
+        key: Key::live(id(DEVICE), id(CHANNEL), Profile::Main),
     }
 }
 
@@ -96,11 +114,31 @@ impl Bench {
         self.calls.want(self.now, Waiter(waiter), self.key, self.target);
     }
 
+    fn answered(&mut self, call: CallId, answer: Result<&Message, Unanswered>) {
+        self.calls.answered(self.now, call, Purpose::Invite, answer);
+    }
+
+    fn bye_answered(&mut self, call: CallId, answer: Result<&Message, Unanswered>) {
+        self.calls.answered(self.now, call, Purpose::Bye, answer);
+    }
+
+    /// A request of the device in the dialog of our INVITE.
+    fn in_dialog(&mut self, invite: &Message, method: Method, body: &str) -> bool {
+        let numbered = format!("20 {method}");
+        let request = Message::request(method, "sip:34020000002000000001@192.0.2.10:5060")
+            .with("From", format!("{};tag=d1", invite.header("To").unwrap()))
+            .with("To", invite.header("From").unwrap())
+            .with("Call-ID", invite.call_id().unwrap())
+            .with("CSeq", numbered)
+            .with_body("Application/MANSCDP+xml", Bytes::from(body.to_owned()));
+        self.calls.request(self.now, server_key(), &request)
+    }
+
     /// Wants the stream and opens its port; returns the call and its INVITE.
     fn invite(&mut self) -> (CallId, Message) {
         self.want(1);
         let [Action::OpenMedia { call, ssrc, .. }] = self.actions()[..] else { panic!("no port asked for") };
-        assert_eq!(ssrc, 200_000_001);
+        assert_eq!(ssrc, if self.key.is_history() { 1_200_000_001 } else { 200_000_001 });
         self.calls.media(self.now, call, Media::Opened("192.0.2.10:30000".parse().unwrap()));
         let mut actions = self.actions();
         let Some(Action::Request { message, .. }) = actions.pop() else { panic!("no INVITE") };
@@ -125,7 +163,7 @@ impl Bench {
     fn running(&mut self) -> (CallId, Message) {
         let (call, invite) = self.invite();
         let ok = self.ok(&invite, |body| body);
-        self.calls.answered(self.now, call, Ok(&ok));
+        self.answered(call, Ok(&ok));
         self.calls.media(self.now, call, Media::Flowing);
         self.calls.media(self.now, call, Media::Ready);
         (call, invite)
@@ -174,7 +212,7 @@ fn one_invite_serves_all_who_wait_and_all_who_come_later() {
     let (call, invite) = bench.invite();
     bench.want(2);
     let ok = bench.ok(&invite, |body| body);
-    bench.calls.answered(bench.now, call, Ok(&ok));
+    bench.answered(call, Ok(&ok));
     let actions = bench.actions();
     assert_eq!(sent(&actions, &Method::Ack), 1);
     let kept = actions
@@ -194,7 +232,7 @@ fn a_repeated_200_is_acknowledged_again() {
     let (call, invite) = bench.running();
     bench.actions();
     let ok = bench.ok(&invite, |body| body);
-    bench.calls.answered(bench.now, call, Ok(&ok));
+    bench.answered(call, Ok(&ok));
     let actions = bench.actions();
     assert_eq!((actions.len(), sent(&actions, &Method::Ack)), (1, 1));
 }
@@ -207,7 +245,7 @@ fn the_ssrc_of_the_answer_counts() {
         let mut bench = bench();
         let (call, invite) = bench.invite();
         let ok = bench.ok(&invite, |body| body.replace("y=0200000001\r\n", y));
-        bench.calls.answered(bench.now, call, Ok(&ok));
+        bench.answered(call, Ok(&ok));
         let actions = bench.actions();
         let ssrc = actions.iter().find_map(|action| match action {
             Action::ConnectMedia { ssrc, .. } => Some(*ssrc),
@@ -228,16 +266,16 @@ fn each_step_that_fails_has_its_own_code() {
     assert!(actions.iter().any(|action| matches!(action, Action::Cancel { .. })));
     // The 200 crosses the CANCEL: the device must not be left streaming.
     let ok = bench.ok(&invite, |body| body);
-    bench.calls.answered(bench.now, call, Ok(&ok));
+    bench.answered(call, Ok(&ok));
     let actions = bench.actions();
     assert_eq!((sent(&actions, &Method::Ack), sent(&actions, &Method::Bye)), (1, 1));
-    bench.calls.answered(bench.now, call, Err(Unanswered::Timeout));
+    bench.bye_answered(call, Err(Unanswered::Timeout));
     assert_eq!(bench.calls.count(), 0);
 
     // Refused.
     let mut bench = self::bench();
     let (call, invite) = bench.invite();
-    bench.calls.answered(bench.now, call, Ok(&invite.response(486)));
+    bench.answered(call, Ok(&invite.response(486)));
     let actions = bench.actions();
     assert_eq!(told(&actions), [(1, Err("invite_refused"))]);
     assert_eq!((sent(&actions, &Method::Bye), bench.calls.count()), (0, 0));
@@ -247,7 +285,7 @@ fn each_step_that_fails_has_its_own_code() {
         let mut bench = self::bench();
         let (call, invite) = bench.invite();
         let ok = bench.ok(&invite, |body| body);
-        bench.calls.answered(bench.now, call, Ok(&ok));
+        bench.answered(call, Ok(&ok));
         if flowing {
             bench.calls.media(bench.now, call, Media::Flowing);
         }
@@ -265,7 +303,7 @@ fn each_step_that_fails_has_its_own_code() {
     let (call, invite) = bench.invite();
     bench.target.transport = MediaMode::TcpActive;
     let ok = bench.ok(&invite, |body| body.replace("m=video 15060", "m=video 0"));
-    bench.calls.answered(bench.now, call, Ok(&ok));
+    bench.answered(call, Ok(&ok));
     // Over UDP the device's port says nothing that we need, so the stream is waited for.
     assert_eq!(told(&bench.actions()), []);
 }
@@ -316,8 +354,11 @@ fn a_bye_of_the_device_ends_the_stream_without_one_of_ours() {
             .with("Call-ID", invite.call_id().unwrap())
             .with("CSeq", "2 BYE")
     };
-    assert!(!bench.calls.request(server_key(), &bye("forged")), "a dialog is more than its Call-ID");
-    assert!(bench.calls.request(server_key(), &bye(&own_tag)));
+    assert!(
+        !bench.calls.request(bench.now, server_key(), &bye("forged")),
+        "a dialog is more than its Call-ID"
+    );
+    assert!(bench.calls.request(bench.now, server_key(), &bye(&own_tag)));
     let actions = bench.actions();
     assert!(matches!(&actions[0], Action::Respond { message, .. } if message.code() == Some(200)));
     assert_eq!(sent(&actions, &Method::Bye), 0);
@@ -360,7 +401,7 @@ fn an_invite_that_cannot_be_sent_leaves_nothing_behind() {
     for failure in [Unanswered::Timeout, Unanswered::Transport, Unanswered::Full] {
         let mut bench = bench();
         let (call, _) = bench.invite();
-        bench.calls.answered(bench.now, call, Err(failure));
+        bench.answered(call, Err(failure));
         assert_eq!(told(&bench.actions()), [(1, Err("invite_timeout"))]);
         assert!(bench.calls.is_idle());
     }
@@ -374,13 +415,13 @@ fn a_picture_may_come_before_the_answer() {
     bench.calls.media(bench.now, call, Media::Ready);
     assert_eq!(told(&bench.actions()), [(1, Ok(call))]);
     let ok = bench.ok(&invite, |body| body);
-    bench.calls.answered(bench.now, call, Ok(&ok));
+    bench.answered(call, Ok(&ok));
     assert_eq!(sent(&bench.actions(), &Method::Ack), 1);
 
     let mut bench = self::bench();
     let (call, invite) = bench.invite();
     bench.calls.media(bench.now, call, Media::Ready);
-    bench.calls.answered(bench.now, call, Ok(&invite.response(500)));
+    bench.answered(call, Ok(&invite.response(500)));
     bench.actions();
     assert!(bench.calls.is_idle());
 
@@ -391,7 +432,7 @@ fn a_picture_may_come_before_the_answer() {
     bench.later(15.0);
     assert!(bench.actions().iter().any(|action| matches!(action, Action::Cancel { .. })));
     let ok = bench.ok(&invite, |body| body);
-    bench.calls.answered(bench.now, call, Ok(&ok));
+    bench.answered(call, Ok(&ok));
     let actions = bench.actions();
     assert_eq!((sent(&actions, &Method::Ack), sent(&actions, &Method::Bye)), (1, 1), "the device must stop");
 }
@@ -402,7 +443,7 @@ fn a_bye_that_nobody_answers_leaves_the_dialog_on_record() {
     let (call, _) = bench.running();
     assert!(bench.calls.stop(call, "enough"));
     bench.actions();
-    bench.calls.answered(bench.now, call, Err(Unanswered::Timeout));
+    bench.bye_answered(call, Err(Unanswered::Timeout));
     let mut actions = bench.actions();
     assert!(!actions.iter().any(|action| matches!(action, Action::Forget { .. })));
     let Action::LeftOver(record) = actions.remove(0) else { panic!("{actions:?}") };
@@ -429,8 +470,80 @@ fn ssrcs_come_back_when_calls_end() {
             let Some(Action::Request { message, .. }) = actions.pop() else { panic!() };
             (call, message)
         };
-        bench.calls.answered(bench.now, call, Ok(&invite.response(486)));
+        bench.answered(call, Ok(&invite.response(486)));
         bench.actions();
     }
     assert_eq!(bench.calls.count(), 0);
+}
+
+#[test]
+fn the_sub_stream_is_asked_for_as_the_vendor_has_it() {
+    for (attribute, line) in [
+        (StreamAttribute::StreamNumber, "a=streamnumber:1"),
+        (StreamAttribute::StreamMode, "a=streamMode:sub"),
+    ] {
+        let mut bench = bench();
+        bench.invite();
+        bench.key = Key::live(id(DEVICE), id(CHANNEL), Profile::Sub);
+        bench.target.manners.stream_attribute = attribute;
+        bench.target.manners.invite_host = InviteHost::Domain;
+        bench.want(2);
+        let [Action::OpenMedia { call, .. }] = bench.actions()[..] else { panic!("it is a call of its own") };
+        bench.calls.media(bench.now, call, Media::Opened("192.0.2.10:30002".parse().unwrap()));
+        let Some(Action::Request { message, .. }) = bench.actions().pop() else { panic!("no INVITE") };
+        let body = String::from_utf8(message.body.to_vec()).unwrap();
+        assert!(body.contains(&format!("{line}\r\n")), "{body}");
+        assert_eq!(message.uri(), Some("sip:34020000001310000001@3402000000"));
+    }
+}
+
+#[test]
+fn a_lost_200_comes_again() {
+    // The transaction sends the INVITE again, and the device its 200; to us it is the first.
+    let mut bench = bench();
+    let (call, invite) = bench.invite();
+    bench.answered(call, Ok(&invite.response(100)));
+    bench.later(4.0);
+    let ok = bench.ok(&invite, |body| body);
+    bench.answered(call, Ok(&ok));
+    let actions = bench.actions();
+    assert_eq!(sent(&actions, &Method::Ack), 1);
+    assert!(actions.iter().any(|action| matches!(action, Action::ConnectMedia { .. })));
+}
+
+#[test]
+fn a_re_invite_leaves_the_session_as_it_was() {
+    let mut bench = bench();
+    let (call, invite) = bench.running();
+    bench.actions();
+    assert!(bench.in_dialog(&invite, Method::Invite, ""));
+    let actions = bench.actions();
+    assert!(matches!(&actions[..], [Action::Respond { message, .. }] if message.code() == Some(488)));
+    assert!(bench.calls.stop(call, "enough"));
+}
+
+#[test]
+fn a_reader_who_attached_before_the_picture_counts() {
+    let mut bench = bench();
+    let (call, invite) = bench.invite();
+    let ok = bench.ok(&invite, |body| body);
+    bench.answered(call, Ok(&ok));
+    bench.calls.media(bench.now, call, Media::Readers(1));
+    bench.calls.media(bench.now, call, Media::Ready);
+    bench.actions();
+    bench.later(600.0);
+    assert!(bench.actions().is_empty());
+}
+
+#[test]
+fn a_lost_device_leaves_the_calls_of_others_alone() {
+    let mut bench = bench();
+    bench.running();
+    bench.actions();
+    bench.key.device = id("34020000001180000002");
+    bench.want(2);
+    bench.actions();
+    bench.calls.device_lost(&id("34020000001180000002"), "gone");
+    assert_eq!(told(&bench.actions()), [(2, Err("device_offline"))]);
+    assert_eq!(bench.calls.count(), 1);
 }
