@@ -6,6 +6,7 @@
 //! pushed; where the group is empty it starts at the next key frame.
 
 mod gop;
+pub mod pace;
 mod rate;
 mod readers;
 
@@ -220,6 +221,15 @@ impl Stream {
         match &self.video {
             Some(video) => video.usable,
             None => self.sound_since.map(|since| since + SOUND_ALONE),
+        }
+    }
+
+    /// What comes does not continue what came, as after a seek in a recording: pictures wait for the next key
+    /// frame, and nobody begins with the old ones.
+    pub fn begin_anew(&mut self) {
+        self.gop.clear();
+        if let Some(video) = &mut self.video {
+            video.waiting = true;
         }
     }
 

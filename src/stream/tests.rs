@@ -176,6 +176,20 @@ fn another_codec_begins_anew() {
 }
 
 #[test]
+fn after_a_seek_it_waits_for_a_key_frame() {
+    let now = start();
+    let mut stream = stream(now);
+    stream.begin_anew();
+    stream.push(now, key(0));
+    stream.begin_anew();
+    assert!(stream.gop().is_empty() && stream.wants_key_frame());
+    assert!(stream.push(now, delta(1)).is_none());
+    assert!(stream.push(now, sound(1)).is_some());
+    assert!(stream.push(now, key(2)).is_some());
+    assert_eq!(times(stream.gop()), [2]);
+}
+
+#[test]
 fn video_that_is_not_read_passes() {
     let now = start();
     let mut stream = stream(now);

@@ -1,11 +1,11 @@
-//! The one place where all viewers meet the network: sockets, the table of who is where, offers.
+//! The one place where all viewers and speakers meet the network: sockets, the table of who is where, offers.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::{counter, gauge};
@@ -15,15 +15,20 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use super::ingest::{Agreed, Ingest};
+use super::outlet::{INBOX, Input};
 use super::path::{MAX_PATHS, Path};
-use super::sdp::{Local, Negotiated, fragment_user};
+use super::sdp::{Local, Negotiated, Peer, fragment_user};
 use super::secure::Identity;
 use super::sender::Ids;
 use super::session::{Session, Terms};
+use super::speaker::{Sounds, Speaker, sounds};
 use super::stun::{Request, StunError, is_stun};
+use super::transport::Ends;
 use super::udp::Udp;
-use super::viewer::{INBOX, Input, Viewer};
+use super::viewer::Viewer;
 use super::{Answer, BindError, Config, Feed, OfferError, Tracks, TrickleError, addresses, ice_tcp};
+use crate::media::unit::Codec;
 use crate::net::{self, bind::Protocol, clock};
 
 /// TCP connections that a viewer may hold: one for each candidate pair that its browser tries.
@@ -140,28 +145,11 @@ impl Hub {
         if chosen.is_none() {
             return Err(OfferError::NoCommonCodec);
         }
+        let names = Names::random();
+        let local = self.local(&names);
         let mut rng = rand::rng();
-        let [user, p0, p1] = [rng.random::<u64>(), rng.random(), rng.random()];
-        let (user, password) = (format!("{user:016x}"), format!("{p0:016x}{p1:016x}"));
-        // SSRCs of one session have to differ.
-        let ssrc = rng.random::<u32>() & !3;
-        let local = Local {
-            session: rng.random(),
-            user: &user,
-            password: &password,
-            fingerprint: self.shared.identity.fingerprint,
-            udp: &self.shared.udp_candidates,
-            tcp: &self.shared.tcp_candidates,
-            cname: CNAME,
-            video_ssrc: ssrc | 1,
-            rtx_ssrc: ssrc | 2,
-            audio_ssrc: ssrc | 3,
-        };
         let terms = Terms {
-            user: &user,
-            password: &password,
-            peer_user: &negotiated.peer.user,
-            peer_fingerprint: negotiated.peer.fingerprint,
+            ends: names.ends(&negotiated.peer),
             cname: CNAME,
             video: negotiated.video.as_ref().map(|chosen| Ids {
                 ssrc: local.video_ssrc,
@@ -174,17 +162,56 @@ impl Hub {
                 rtx: None,
             }),
             random: [rng.random(), rng.random()],
-            unix_millis: unix_millis(),
+            unix_millis: clock::unix().0,
         };
         let session = Session::new(clock::now(), &self.shared.identity, &terms);
         let session = session.map_err(|error| OfferError::Internal(error.to_string()))?;
-        let id = session_id(rng.random());
-        let etag = format!("\"{user}\"");
-        let sdp = negotiated.answer(&local);
-        let (member, inbox, leave) = self.shared.join(&id, &user, &etag, &negotiated.peer.user)?;
+        let answer = names.answer(negotiated.answer(&local));
+        let (member, inbox, leave) = self.shared.join("webrtc", &answer, &names, &negotiated.peer.user)?;
         let delay = metrics::histogram!("gbgate_relay_delay_seconds");
         tokio::spawn(Viewer { session, feed, inbox, leave, member, arrived: None, delay }.run());
-        Ok(Answer { id, sdp, etag })
+        Ok(answer)
+    }
+
+    /// Answers the offer of who wants to be heard (WHIP), and begins to receive. PCMA is preferred, PCMU taken
+    /// too; other sections of the offer are declined. The session ends when the [`Sounds`] are dropped, and the
+    /// other way round.
+    ///
+    /// # Errors
+    /// See [`OfferError`].
+    pub fn ingest(&self, offer: &str) -> Result<(Answer, Sounds), OfferError> {
+        let (negotiated, codec) = Negotiated::read_sound(offer, &[Codec::Pcma, Codec::Pcmu])?;
+        let (Some(codec), Some(chosen)) = (codec, negotiated.audio.as_ref()) else {
+            return Err(OfferError::NoCommonCodec);
+        };
+        let names = Names::random();
+        let local = self.local(&names);
+        let agreed = Agreed { codec, payload_type: chosen.payload_type };
+        let ends = names.ends(&negotiated.peer);
+        let ingest = Ingest::new(clock::now(), &self.shared.identity, &ends, agreed, local.audio_ssrc, CNAME);
+        let session = ingest.map_err(|error| OfferError::Internal(error.to_string()))?;
+        let answer = names.answer(negotiated.answer(&local));
+        let (member, inbox, leave) = self.shared.join("whip", &answer, &names, &negotiated.peer.user)?;
+        let (sender, sounds) = sounds(Arc::clone(&leave));
+        tokio::spawn(Speaker { session, sounds: sender, inbox, leave, member }.run());
+        Ok((answer, sounds))
+    }
+
+    /// What this side says of itself in an answer.
+    fn local<'a>(&'a self, names: &'a Names) -> Local<'a> {
+        Local {
+            session: names.session,
+            user: &names.user,
+            password: &names.password,
+            fingerprint: self.shared.identity.fingerprint,
+            udp: &self.shared.udp_candidates,
+            tcp: &self.shared.tcp_candidates,
+            cname: CNAME,
+            // SSRCs of one session have to differ.
+            video_ssrc: names.ssrc | 1,
+            rtx_ssrc: names.ssrc | 2,
+            audio_ssrc: names.ssrc | 3,
+        }
     }
 
     /// Takes a trickle fragment (RFC 8840). Candidates of the peer are not needed: its checks come here.
@@ -245,11 +272,12 @@ impl Drop for Hub {
 }
 
 impl Shared {
+    /// Takes a place in the tables, for the session that this answer begins.
     fn join(
         self: &Arc<Self>,
-        id: &str,
-        user: &str,
-        etag: &str,
+        protocol: &'static str,
+        answer: &Answer,
+        names: &Names,
         peer_user: &str,
     ) -> Result<(Membership, mpsc::Receiver<Input>, Arc<Notify>), OfferError> {
         let mut table = self.table.write();
@@ -264,15 +292,16 @@ impl Shared {
         let route = Route { viewer, inbox, connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
         let leave = Arc::new(Notify::new());
         let member =
-            Member { etag: etag.to_owned(), peer_user: peer_user.to_owned(), leave: Arc::clone(&leave) };
-        table.by_id.insert(id.to_owned(), member);
-        table.by_user.insert(user.to_owned(), route);
-        gauge!("gbgate_viewers", "protocol" => "webrtc").increment(1);
+            Member { etag: answer.etag.clone(), peer_user: peer_user.to_owned(), leave: Arc::clone(&leave) };
+        table.by_id.insert(answer.id.clone(), member);
+        table.by_user.insert(names.user.clone(), route);
+        gauge!("gbgate_viewers", "protocol" => protocol).increment(1);
         let membership = Membership {
             shared: Arc::clone(self),
+            protocol,
             viewer,
-            id: id.to_owned(),
-            user: user.to_owned(),
+            id: answer.id.clone(),
+            user: names.user.clone(),
             addresses: Vec::new(),
         };
         Ok((membership, receiver, leave))
@@ -338,9 +367,49 @@ async fn receive(shared: Arc<Shared>) {
     }
 }
 
+/// What names a session: secrets and numbers that nobody can guess.
+struct Names {
+    session: u64,
+    id: String,
+    /// `a=ice-ufrag` and `a=ice-pwd`.
+    user: String,
+    password: String,
+    /// The last two bits tell its sources apart.
+    ssrc: u32,
+}
+
+impl Names {
+    fn random() -> Self {
+        let mut rng = rand::rng();
+        let [session, user, p0, p1] = [rng.random::<u64>(), rng.random(), rng.random(), rng.random()];
+        Self {
+            session,
+            id: session_id(rng.random()),
+            user: format!("{user:016x}"),
+            password: format!("{p0:016x}{p1:016x}"),
+            ssrc: rng.random::<u32>() & !3,
+        }
+    }
+
+    fn ends<'a>(&'a self, peer: &'a Peer) -> Ends<'a> {
+        Ends {
+            user: &self.user,
+            password: &self.password,
+            peer_user: &peer.user,
+            peer_fingerprint: peer.fingerprint,
+        }
+    }
+
+    fn answer(&self, sdp: String) -> Answer {
+        Answer { id: self.id.clone(), sdp, etag: format!("\"{}\"", self.user) }
+    }
+}
+
 /// The place of one viewer in the tables; given back when dropped.
 pub(super) struct Membership {
     shared: Arc<Shared>,
+    /// The label of the gauge.
+    protocol: &'static str,
     viewer: u64,
     id: String,
     user: String,
@@ -384,7 +453,7 @@ impl Drop for Membership {
         for address in &self.addresses {
             table.remove_address(*address, self.viewer);
         }
-        gauge!("gbgate_viewers", "protocol" => "webrtc").decrement(1);
+        gauge!("gbgate_viewers", "protocol" => self.protocol).decrement(1);
         if table.by_user.is_empty() {
             self.shared.empty.notify_one();
         }
@@ -454,11 +523,6 @@ fn session_id(random: u128) -> String {
     let (a, b, c) = ((random >> 96) as u32, (random >> 80) as u16, (random >> 64) as u16);
     let (d, e) = ((random >> 48) as u16, random as u64 & 0xFFFF_FFFF_FFFF);
     format!("{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
-}
-
-#[allow(clippy::disallowed_methods)] // the wall clock, for sender reports
-fn unix_millis() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
 }
 
 #[cfg(test)]

@@ -196,6 +196,47 @@ async fn offers_are_refused_for_a_reason() {
     assert_eq!(publisher.viewers(), 1, "a refused feed is dropped");
 }
 
+/// A packet of RTP with one byte of sound in it, this one.
+fn spoken(player: &mut Player, sequence: u8) -> BytesMut {
+    let mut plain = vec![0x80, 8, 0, sequence, 0, 0, 0, sequence, 0, 0, 0, 42];
+    plain.push(sequence);
+    player.outbound.as_mut().unwrap().encrypt_rtp(&plain).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_said_is_heard_until_either_side_leaves() {
+    let hub = hub(1).await;
+    for tcp in [false, true] {
+        let player = player();
+        let offer = player.offer().replace("a=recvonly", "a=sendonly");
+        let (answer, mut sounds) = hub.ingest(&offer).unwrap();
+        assert!(answer.sdp.contains("a=recvonly") && answer.sdp.contains("m=video 0 "));
+        assert!(matches!(hub.ingest(&offer), Err(OfferError::Full)));
+        let mut remote = Remote::new(player, &hub, &answer, tcp).await;
+        remote.until(Player::connected).await;
+        for sequence in 1..4 {
+            let packet = spoken(&mut remote.player, sequence);
+            remote.send(&packet).await;
+            let sound = timeout(LIMIT, sounds.recv()).await.unwrap().unwrap();
+            assert_eq!(
+                (sound.codec, sound.timestamp, &sound.payload[..]),
+                (Codec::Pcma, sequence.into(), &[sequence][..])
+            );
+        }
+        if tcp {
+            drop(sounds);
+        } else {
+            assert!(hub.close(&answer.id));
+            assert_eq!(timeout(LIMIT, sounds.recv()).await.unwrap(), None);
+        }
+        remote.until(|player| player.closed).await;
+        while hub.viewers() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(matches!(hub.ingest(&player().offer()), Err(OfferError::NoCommonCodec)), "it only listens");
+}
+
 #[tokio::test]
 async fn fragments_are_taken_but_for_restarts() {
     let hub = hub(1).await;

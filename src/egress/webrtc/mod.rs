@@ -1,17 +1,21 @@
-//! WebRTC to browsers: the media side of WHEP (draft-ietf-wish-whep).
+//! WebRTC with browsers: the media side of WHEP (draft-ietf-wish-whep), and of WHIP (RFC 9725) for who speaks to a
+//! device.
 //!
 //! A stream's media worker holds a [`Publisher`] and pushes access units; it packetises each once. The [`Hub`]
 //! answers offers, owns one UDP socket and one TCP listener for all viewers, and runs a task for each viewer
 //! around a `Session`, which does no input or output of its own. A viewer that cannot follow loses whole
 //! pictures up to the next key frame; no one waits for it.
 //!
-//! This side is ICE-lite with all candidates in the answer, the DTLS server, and sends only: H.264 in
-//! packetisation mode 1 with retransmissions, and G.711. DTLS and SRTP are those of the `rtc` crate.
+//! This side is ICE-lite with all candidates in the answer, and the DTLS server. To viewers it sends only: H.264 in
+//! packetisation mode 1 and H.265 with retransmissions, and G.711. From speakers it receives only: G.711. DTLS and
+//! SRTP are those of the `rtc` crate.
 
 mod addresses;
 mod feed;
 mod hub;
 mod ice_tcp;
+mod ingest;
+mod outlet;
 mod packetiser;
 mod path;
 mod queue;
@@ -19,9 +23,11 @@ mod sdp;
 mod secure;
 mod sender;
 mod session;
+mod speaker;
 mod stun;
 #[cfg(test)]
 mod testing;
+mod transport;
 mod udp;
 mod viewer;
 
@@ -31,8 +37,10 @@ use crate::media::unit::Codec;
 
 pub use feed::{Feed, KeyFrames, Live, Publisher};
 pub use hub::Hub;
+pub use ingest::Sound;
 pub use packetiser::{Batch, MAX_PAYLOAD, Packetiser};
 pub use sdp::BadOffer;
+pub use speaker::Sounds;
 
 /// Where the hub listens and what it says of it.
 #[derive(Clone, Debug)]
@@ -44,7 +52,7 @@ pub struct Config {
     /// Addresses that viewers reach this node at; empty: the addresses of its interfaces, or the one it is bound
     /// to.
     pub advertise: Vec<IpAddr>,
-    /// Viewers at once; more are refused.
+    /// Viewers and speakers at once; more are refused.
     pub max_viewers: usize,
 }
 
@@ -76,9 +84,9 @@ pub struct Answer {
 pub enum OfferError {
     #[error("the offer cannot be read: {0}")]
     BadOffer(#[from] BadOffer),
-    #[error("the player takes none of the codecs of this stream")]
+    #[error("there is no codec that both sides have")]
     NoCommonCodec,
-    #[error("as many viewers as are allowed are here")]
+    #[error("as many viewers and speakers as are allowed are here")]
     Full,
     #[error("the gateway is shutting down")]
     Closed,

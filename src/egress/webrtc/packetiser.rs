@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::media::codec::payload::{RtpPayload, packetise_h264};
+use crate::media::codec::payload::{RtpPayload, packetise_h264, packetise_h265};
 use crate::media::unit::{AccessUnit, CLOCK, Codec, Track};
 
 /// Bytes of an RTP payload at most. With RTP header, retransmission header, SRTP tag, UDP and IPv6 this stays
@@ -55,10 +55,10 @@ impl Packetiser {
     }
 
     /// Gives the batches of an access unit: one for a picture; one for each [`MAX_PAYLOAD`] bytes of sound. None
-    /// for codecs that browsers are not offered here (H.264, PCMA and PCMU are), and for empty units.
+    /// for codecs that browsers are not offered here (H.264, H.265, PCMA and PCMU are), and for empty units.
     pub fn push(&mut self, unit: &AccessUnit) -> Vec<Arc<Batch>> {
         match unit.codec {
-            Codec::H264 => picture(unit).map(Arc::new).into_iter().collect(),
+            Codec::H264 | Codec::H265 => picture(unit).map(Arc::new).into_iter().collect(),
             Codec::Pcma | Codec::Pcmu => self.sound(unit),
             _ => Vec::new(),
         }
@@ -91,7 +91,10 @@ impl Packetiser {
 
 fn picture(unit: &AccessUnit) -> Option<Batch> {
     let mut packets = Vec::new();
-    packetise_h264(unit, MAX_PAYLOAD, &mut packets);
+    match unit.codec {
+        Codec::H264 => packetise_h264(unit, MAX_PAYLOAD, &mut packets),
+        _ => packetise_h265(unit, MAX_PAYLOAD, &mut packets),
+    }
     let batch = Batch { track: Track::Video, timestamp: unit.pts, key: unit.key, packets };
     (!batch.packets.is_empty()).then_some(batch)
 }
@@ -140,7 +143,7 @@ mod tests {
     #[test]
     fn codecs_that_browsers_do_not_take_are_left_out() {
         let mut packetiser = Packetiser::new();
-        assert!(packetiser.push(&unit(Codec::H265, 0, vec![1; 10])).is_empty());
+        assert!(packetiser.push(&unit(Codec::Svac, 0, vec![1; 10])).is_empty());
         assert!(packetiser.push(&unit(Codec::Pcmu, 0, vec![])).is_empty());
     }
 }

@@ -1,6 +1,7 @@
-//! The offer of a WHEP player read, and the answer written (RFC 8866, RFC 8829, RFC 8843, RFC 8839).
+//! The offer of a player (WHEP) or of a speaker (WHIP) read, and the answer written (RFC 8866, RFC 8829, RFC 8843,
+//! RFC 8839).
 //!
-//! The answer sends one video and one audio section at most, bundled, over one transport on which this side is
+//! The answer has one video and one audio section at most, bundled, over one transport on which this side is
 //! ICE-lite and the DTLS server. Whatever else is offered is declined section by section.
 
 use std::fmt::Write as _;
@@ -52,9 +53,21 @@ pub(super) struct Chosen {
     pub rtx: Option<u8>,
 }
 
+/// Which way the media go, seen from here.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+enum Direction {
+    Send,
+    Receive,
+}
+
 /// An offer with what was chosen of it.
 #[derive(Debug)]
 pub(super) struct Negotiated<'a> {
+    direction: Direction,
+    /// The lines before the first section.
+    session: Section<'a>,
+    /// The mids of the first bundle; `None` where nothing is bundled.
+    bundle: Option<Vec<&'a str>>,
     sections: Vec<Section<'a>>,
     pub peer: Peer,
     pub video: Option<Chosen>,
@@ -86,7 +99,9 @@ struct Section<'a> {
     formats: Vec<&'a str>,
     mid: &'a str,
     bundle_only: bool,
+    /// What the peer does with media; both where nothing is said.
     receives: Option<bool>,
+    sends: Option<bool>,
     mux: bool,
     reduced: bool,
     user: Option<&'a str>,
@@ -103,28 +118,45 @@ struct Section<'a> {
 impl<'a> Negotiated<'a> {
     /// Reads an offer and chooses a section for each wanted track; a track without a fitting section is `None`.
     pub(super) fn read(offer: &'a str, video: Option<Codec>, audio: Option<Codec>) -> Result<Self, BadOffer> {
+        let mut negotiated = Self::read_all(offer, Direction::Send)?;
+        negotiated.video = video.and_then(|codec| negotiated.find(Track::Video, codec));
+        negotiated.audio = audio.and_then(|codec| negotiated.find(Track::Audio, codec));
+        negotiated.peer = negotiated.read_peer()?;
+        Ok(negotiated)
+    }
+
+    /// Reads the offer of who wants to be heard, and takes the first of these codecs that it sends.
+    pub(super) fn read_sound(offer: &'a str, codecs: &[Codec]) -> Result<(Self, Option<Codec>), BadOffer> {
+        let mut negotiated = Self::read_all(offer, Direction::Receive)?;
+        let found = |codec: &Codec| Some((negotiated.find(Track::Audio, *codec)?, *codec));
+        let (chosen, codec) = codecs.iter().find_map(found).unzip();
+        negotiated.audio = chosen;
+        negotiated.peer = negotiated.read_peer()?;
+        Ok((negotiated, codec))
+    }
+
+    /// An offer of which nothing is chosen yet.
+    fn read_all(offer: &'a str, direction: Direction) -> Result<Self, BadOffer> {
         let mut sections = read_sections(offer)?;
         let session = sections.remove(0);
         let bundle = bundle(&session);
-        let mut negotiated = Negotiated { sections, peer: Peer::default(), video: None, audio: None };
-        // Without a bundle each section would need a transport of its own; one is all a viewer gets.
-        let fits = |index: usize, section: &Section<'_>| match &bundle {
+        Ok(Self { direction, session, bundle, sections, peer: Peer::default(), video: None, audio: None })
+    }
+
+    fn find(&self, track: Track, codec: Codec) -> Option<Chosen> {
+        // Without a bundle each section would need a transport of its own; one is all a peer gets.
+        let fits = |index: usize, section: &Section<'_>| match &self.bundle {
             Some(mids) => mids.contains(&section.mid),
             None => index == 0,
         };
-        let find = |track, codec: Option<Codec>| {
-            let mut sections = negotiated.sections.iter().enumerate().filter(|(i, s)| fits(*i, s));
-            sections.find_map(|(index, section)| section.choose(index, track, codec?))
-        };
-        let chosen = (find(Track::Video, video), find(Track::Audio, audio));
-        (negotiated.video, negotiated.audio) = chosen;
-        negotiated.peer = negotiated.read_peer(&session)?;
-        Ok(negotiated)
+        let mut sections = self.sections.iter().enumerate().filter(|(index, section)| fits(*index, section));
+        sections.find_map(|(index, section)| section.choose(index, self.direction, track, codec))
     }
 
     /// The transport is that of the first section of the answer's bundle; what is not said there holds for the
     /// session, or is said in the section that the offer's bundle begins with.
-    fn read_peer(&self, session: &Section<'a>) -> Result<Peer, BadOffer> {
+    fn read_peer(&self) -> Result<Peer, BadOffer> {
+        let session = &self.session;
         let first = self.chosen().map(|(chosen, _)| chosen.section).min().unwrap_or(0);
         let places = || self.sections.get(first).into_iter().chain([session]).chain(&self.sections);
         if session.lite {
@@ -166,8 +198,10 @@ impl<'a> Negotiated<'a> {
         for (index, section) in self.sections.iter().enumerate() {
             match self.chosen().find(|(chosen, _)| chosen.section == index) {
                 Some((chosen, track)) => {
-                    section.accept(&mut out, chosen, track, local, candidates_due);
-                    candidates_due = false;
+                    section.accept(&mut out, chosen, track, local, self.direction);
+                    if std::mem::take(&mut candidates_due) {
+                        candidates(&mut out, local);
+                    }
                 }
                 None => section.decline(&mut out),
             }
@@ -177,18 +211,23 @@ impl<'a> Negotiated<'a> {
 }
 
 impl<'a> Section<'a> {
-    fn choose(&self, index: usize, track: Track, codec: Codec) -> Option<Chosen> {
+    fn choose(&self, index: usize, direction: Direction, track: Track, codec: Codec) -> Option<Chosen> {
         let kind = match track {
             Track::Video => "video",
             Track::Audio => "audio",
         };
         let declined = self.port == "0" && !self.bundle_only;
         let secure = self.protocol.ends_with("TLS/RTP/SAVPF") || self.protocol.ends_with("TLS/RTP/SAVP");
-        if self.kind != kind || declined || !secure || !self.mux || self.receives == Some(false) {
+        let does = match direction {
+            Direction::Send => self.receives,
+            Direction::Receive => self.sends,
+        };
+        if self.kind != kind || declined || !secure || !self.mux || does == Some(false) {
             return None;
         }
         let format = match codec {
             Codec::H264 => self.h264()?,
+            Codec::H265 => self.h265()?,
             Codec::Pcma => self.named("PCMA/8000").next().or_else(|| self.fixed("8"))?,
             Codec::Pcmu => self.named("PCMU/8000").next().or_else(|| self.fixed("0"))?,
             _ => return None,
@@ -236,6 +275,14 @@ impl<'a> Section<'a> {
             .min_by_key(|format| rank(format))
     }
 
+    /// H.265 in a single stream (RFC 7798 section 7.1), best with the main profile.
+    fn h265(&self) -> Option<&'a str> {
+        let says = |format: &str, name| parameter(self.parameters_of(format), name);
+        self.named("H265/90000")
+            .filter(|format| says(format, "tx-mode").is_none_or(|mode| mode.eq_ignore_ascii_case("SRST")))
+            .min_by_key(|format| says(format, "profile-id").is_some_and(|profile| profile != "1"))
+    }
+
     fn parameters_of(&self, format: &str) -> &'a str {
         self.parameters.iter().find(|(payload_type, _)| *payload_type == format).map_or("", |(_, p)| p)
     }
@@ -246,7 +293,7 @@ impl<'a> Section<'a> {
         chosen: &Chosen,
         track: Track,
         local: &Local<'_>,
-        with_candidates: bool,
+        direction: Direction,
     ) {
         let payload_type = chosen.payload_type;
         let default = local.udp.first().or(local.tcp.first());
@@ -259,7 +306,7 @@ impl<'a> Section<'a> {
         line(out, &format!("a=ice-pwd:{}", local.password));
         line(out, &format!("a=fingerprint:sha-256 {}", colons(&local.fingerprint)));
         line(out, "a=setup:passive");
-        line(out, "a=sendonly");
+        line(out, if direction == Direction::Send { "a=sendonly" } else { "a=recvonly" });
         line(out, "a=rtcp-mux");
         if self.reduced {
             line(out, "a=rtcp-rsize");
@@ -289,6 +336,9 @@ impl<'a> Section<'a> {
                 line(out, &format!("a=ssrc-group:FID {} {}", local.video_ssrc, local.rtx_ssrc));
             }
         }
+        if direction == Direction::Receive {
+            return;
+        }
         line(out, &format!("a=msid:{} {}", local.cname, self.kind));
         let (ssrc, rtx) = match track {
             Track::Video => (local.video_ssrc, chosen.rtx.map(|_| local.rtx_ssrc)),
@@ -296,9 +346,6 @@ impl<'a> Section<'a> {
         };
         for ssrc in std::iter::once(ssrc).chain(rtx) {
             line(out, &format!("a=ssrc:{ssrc} cname:{}", local.cname));
-        }
-        if with_candidates {
-            candidates(out, local);
         }
     }
 
@@ -417,8 +464,10 @@ impl<'a> Section<'a> {
             "mid" => self.mid = value,
             "bundle-only" => self.bundle_only = true,
             "group" => self.groups.push(value),
-            "sendrecv" | "recvonly" => self.receives = Some(true),
-            "sendonly" | "inactive" => self.receives = Some(false),
+            "sendrecv" | "recvonly" | "sendonly" | "inactive" => {
+                self.receives = Some(matches!(name, "sendrecv" | "recvonly"));
+                self.sends = Some(matches!(name, "sendrecv" | "sendonly"));
+            }
             "rtcp-mux" => self.mux = true,
             "rtcp-rsize" => self.reduced = true,
             "ice-lite" => self.lite = true,

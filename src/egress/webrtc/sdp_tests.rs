@@ -76,6 +76,46 @@ fn the_answer_is_read_by_another_stack() {
 }
 
 #[test]
+fn who_speaks_is_answered_with_what_is_heard() {
+    let offer = CHROMIUM.replace("a=recvonly", "a=sendonly");
+    let codecs = [Codec::Pcma, Codec::Pcmu];
+    let (negotiated, codec) = Negotiated::read_sound(&offer, &codecs).unwrap();
+    assert_eq!(codec, Some(Codec::Pcma));
+    let expected = "v=0\no=- 7 1 IN IP4 0.0.0.0\ns=-\nt=0 0\na=group:BUNDLE 1\na=ice-lite\n\
+        m=video 0 UDP/TLS/RTP/SAVPF 96\nc=IN IP4 0.0.0.0\na=mid:0\na=inactive\n\
+        m=audio 8189 UDP/TLS/RTP/SAVPF 8\nc=IN IP4 192.0.2.7\na=mid:1\na=ice-ufrag:ours\na=ice-pwd:our password\n\
+        a=fingerprint:sha-256 AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB\n\
+        a=setup:passive\na=recvonly\na=rtcp-mux\na=rtpmap:8 PCMA/8000\n\
+        a=candidate:u0 1 udp 2130706431 192.0.2.7 8189 typ host\na=candidate:u1 1 udp 2130706175 2001:db8::7 8189 typ host\n\
+        a=candidate:t0 1 tcp 1520435199 192.0.2.7 8189 typ host tcptype passive\na=end-of-candidates\n";
+    assert_eq!(negotiated.answer(&local()).replace("\r\n", "\n"), expected);
+    let pcmu = offer.replace("111 9 0 8", "111 9 0");
+    assert_eq!(Negotiated::read_sound(&pcmu, &codecs).unwrap().1, Some(Codec::Pcmu));
+    let both = offer.replace("a=sendonly", "a=sendrecv");
+    assert_eq!(Negotiated::read_sound(&both, &codecs).unwrap().1, Some(Codec::Pcma));
+    assert_eq!(Negotiated::read_sound(CHROMIUM, &codecs).unwrap().1, None, "it only listens");
+}
+
+#[test]
+fn h265_is_sent_to_who_offers_it() {
+    let h265 = CHROMIUM
+        .replace("109 H264/90000", "109 H265/90000")
+        .replace("103 H264/90000", "103 H265/90000")
+        .replace("profile-level-id=42001f", "profile-id=2;tier-flag=0;level-id=93;tx-mode=SRST")
+        .replace(
+            "packetization-mode=1;profile-level-id=42e01f",
+            "profile-id=1;tier-flag=0;level-id=93;tx-mode=SRST",
+        );
+    let video = |offer: &str| {
+        let chosen = Negotiated::read(offer, Some(Codec::H265), None).unwrap().video;
+        chosen.map(|video| (video.payload_type, video.rtx))
+    };
+    assert_eq!(video(&h265), Some((109, Some(114))));
+    assert_eq!(video(&h265.replace("93;tx-mode=SRST", "93;tx-mode=MRST")), None);
+    assert_eq!(video(CHROMIUM), None);
+}
+
+#[test]
 fn sections_without_a_use_are_declined() {
     let offer = format!(
         "{CHROMIUM}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\na=sctp-port:5000\r\n"
@@ -166,6 +206,7 @@ proptest! {
         let mixed = format!("v=0\r\n{}", mixed.join("\r\n"));
         let cut = mixed.get(..cut % (mixed.len() + 1)).unwrap_or(&mixed);
         for offer in [cut, mixed.as_str()] {
+            let _ = Negotiated::read_sound(offer, &[Codec::Pcma, Codec::Pcmu]);
             if let Ok(negotiated) = Negotiated::read(offer, Some(Codec::H264), Some(Codec::Pcma)) {
                 let answer = negotiated.answer(&local());
                 prop_assert_eq!(answer.matches("\r\nm=").count(), negotiated.sections.len());

@@ -18,7 +18,7 @@ use rtc::shared::TransportProtocol;
 use rtc::shared::error::Error as RtcError;
 use rtc::srtp::config::{Config as KeyConfig, LABEL_EXTRACTOR_DTLS_SRTP};
 use rtc::srtp::context::Context;
-use rtc::srtp::option::srtcp_replay_protection;
+use rtc::srtp::option::{srtcp_replay_protection, srtp_replay_protection};
 use rtc::srtp::protection_profile::ProtectionProfile;
 use smallvec::SmallVec;
 
@@ -35,11 +35,11 @@ const MAX_HANDSHAKE: u32 = 256;
 const MAX_REPEATS: u32 = 32;
 const REPEAT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Packets of RTCP by sources not heard before that are tried at most. The SRTP context keeps a state for each
+/// Packets by sources not heard before that are tried at most. The SRTP context keeps a state for each
 /// source, also of forged packets.
 const MAX_STRANGERS: u32 = 64;
 
-/// Sources of RTCP that are known: a browser has one for each track.
+/// Sources that are known, of RTP and of RTCP: a browser has one for each track.
 const MAX_SOURCES: usize = 8;
 
 const REPLAY_WINDOW: usize = 64;
@@ -139,7 +139,8 @@ pub(super) struct Secure {
     inbound: Option<Context>,
     handshake_datagrams: u32,
     flight: Flight,
-    sources: SmallVec<[u32; MAX_SOURCES]>,
+    /// Of RTP and of RTCP.
+    sources: [SmallVec<[u32; MAX_SOURCES]>; 2],
     strangers: u32,
 }
 
@@ -174,7 +175,7 @@ impl Secure {
             inbound: None,
             handshake_datagrams: 0,
             flight: Flight::default(),
-            sources: SmallVec::new(),
+            sources: Default::default(),
             strangers: 0,
         })
     }
@@ -263,22 +264,44 @@ impl Secure {
         self.outbound.as_mut()?.encrypt_rtcp(packet).ok()
     }
 
+    /// Decrypts RTP of the peer; `None` for what it did not send, and for what came already.
+    pub(super) fn unprotect_rtp(&mut self, packet: &[u8]) -> Option<BytesMut> {
+        let [sources, _] = &mut self.sources;
+        let stranger = Stranger::look(packet.get(8..12)?, sources, &mut self.strangers)?;
+        let plain = self.inbound.as_mut()?.decrypt_rtp(packet).ok()?;
+        stranger.greet(sources);
+        Some(plain)
+    }
+
     /// Decrypts RTCP of the peer; `None` for what it did not send.
     pub(super) fn unprotect_rtcp(&mut self, packet: &[u8]) -> Option<BytesMut> {
-        let inbound = self.inbound.as_mut()?;
-        let ssrc = u32::from_be_bytes(packet.get(4..8)?.try_into().ok()?);
-        let known = self.sources.contains(&ssrc);
-        if !known {
-            if self.strangers >= MAX_STRANGERS || self.sources.len() >= MAX_SOURCES {
-                return None;
-            }
-            self.strangers += 1;
-        }
-        let plain = inbound.decrypt_rtcp(packet).ok()?;
-        if !known {
-            self.sources.push(ssrc);
-        }
+        let [_, sources] = &mut self.sources;
+        let stranger = Stranger::look(packet.get(4..8)?, sources, &mut self.strangers)?;
+        let plain = self.inbound.as_mut()?.decrypt_rtcp(packet).ok()?;
+        stranger.greet(sources);
         Some(plain)
+    }
+}
+
+/// A source that may become a known one.
+struct Stranger(Option<u32>);
+
+impl Stranger {
+    /// `None` if the packet is not worth a try.
+    fn look(ssrc: &[u8], known: &[u32], tried: &mut u32) -> Option<Stranger> {
+        let ssrc = u32::from_be_bytes(ssrc.try_into().ok()?);
+        if known.contains(&ssrc) {
+            return Some(Stranger(None));
+        }
+        if *tried >= MAX_STRANGERS || known.len() >= MAX_SOURCES {
+            return None;
+        }
+        *tried += 1;
+        Some(Stranger(Some(ssrc)))
+    }
+
+    fn greet(self, known: &mut SmallVec<[u32; MAX_SOURCES]>) {
+        known.extend(self.0);
     }
 }
 
@@ -302,8 +325,8 @@ pub(super) fn contexts(
     let keys = &config.keys;
     let crypto = provider.crypto();
     let outbound = Context::new(&keys.local_master_key, &keys.local_master_salt, profile, None, None, crypto);
-    let replay = Some(srtcp_replay_protection(REPLAY_WINDOW));
-    let inbound =
-        Context::new(&keys.remote_master_key, &keys.remote_master_salt, profile, None, replay, crypto);
+    let (rtp, rtcp) = (srtp_replay_protection(REPLAY_WINDOW), srtcp_replay_protection(REPLAY_WINDOW));
+    let (key, salt) = (&keys.remote_master_key, &keys.remote_master_salt);
+    let inbound = Context::new(key, salt, profile, Some(rtp), Some(rtcp), crypto);
     Ok((outbound.map_err(SecureError::new)?, inbound.map_err(SecureError::new)?))
 }

@@ -5,26 +5,18 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use rtc::crypto::Mac;
-
 use super::packetiser::{Batch, clock};
-use super::path::{Path, Paths};
+use super::path::Path;
 use super::queue::{Next, Queue};
-use super::secure::{Identity, Progress, Secure, SecureError};
+use super::secure::{Identity, SecureError};
 use super::sender::{Ids, Plain, Sender};
-use super::stun::{Request, StunError};
-use crate::media::rtp::{is_rtcp, rtcp};
+use super::transport::{Dropped, Ends, Output, Reason, Taken, Transport};
+use crate::media::rtp::rtcp;
 use crate::media::unit::Track;
 
-/// A viewer without a valid check for this long has left. Browsers check every 2.5 s.
-pub(super) const SILENCE: Duration = Duration::from_secs(15);
-/// A viewer that checks but does not finish the handshake in this time is let go.
-const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Packets sent in one go, and packets for each millisecond after that: some 100 Mbit/s. A run of pictures sent
 /// at line speed is lost in the first small buffer on its way.
 const BURST: u32 = 96;
@@ -41,76 +33,10 @@ const BEGINNING: Duration = Duration::from_secs(4);
 /// A time stamp this far from where the clock expects it begins a new time line (in seconds).
 const DISCONTINUITY: i64 = 2;
 
-/// What comes out. Drain until `None` after each call.
-#[derive(Debug)]
-pub(super) enum Output {
-    Send(Path, BytesMut),
-    /// The peer proved that it is reached here: what comes from this path is for this session.
-    Proven(Path),
-    /// Nothing is expected from this address any more.
-    Forgotten(SocketAddr),
-    KeyFrame,
-    Established,
-    /// The last output.
-    Closed(Reason),
-}
-
-/// Why a viewer left.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) enum Reason {
-    /// The player closed, or it was told to.
-    Closed,
-    /// No valid check for [`SILENCE`].
-    Silent,
-    /// The handshake failed.
-    Handshake,
-}
-
-/// Why a datagram was dropped; the text is the label of the metric.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(super) enum Dropped {
-    Stun,
-    /// The password or the user name of a check is wrong.
-    Unproven,
-    /// From an address that no valid check came from.
-    Stranger,
-    Dtls,
-    Rtcp,
-    /// RTP: nothing is received here.
-    Rtp,
-    Unknown,
-    Closed,
-}
-
-impl Dropped {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Dropped::Stun => "stun_malformed",
-            Dropped::Unproven => "stun_unproven",
-            Dropped::Stranger => "unproven_address",
-            Dropped::Dtls => "dtls",
-            Dropped::Rtcp => "rtcp",
-            Dropped::Rtp => "rtp",
-            Dropped::Unknown => "unknown_protocol",
-            Dropped::Closed => "closed",
-        }
-    }
-}
-
-impl From<StunError> for Dropped {
-    fn from(_: StunError) -> Self {
-        Dropped::Stun
-    }
-}
-
 /// What the answer says, for the session to act on.
 #[derive(Debug)]
 pub(super) struct Terms<'a> {
-    /// `a=ice-ufrag` and `a=ice-pwd` of this side.
-    pub user: &'a str,
-    pub password: &'a str,
-    pub peer_user: &'a str,
-    pub peer_fingerprint: [u8; 32],
+    pub ends: Ends<'a>,
     pub cname: &'static str,
     pub video: Option<Ids>,
     pub audio: Option<Ids>,
@@ -129,15 +55,9 @@ struct Anchor {
 }
 
 pub(super) struct Session {
-    /// USERNAME of the peer's checks.
-    user: String,
-    mac: Box<dyn Mac>,
-    secure: Secure,
+    transport: Transport,
     cname: &'static str,
     started: (Instant, i64),
-    paths: Paths,
-    last_check: Instant,
-    closed: bool,
     video: Option<Sender>,
     audio: Option<Sender>,
     queue: Queue,
@@ -151,21 +71,15 @@ pub(super) struct Session {
     anchor: Option<Anchor>,
     next_report: Option<Instant>,
     last_wish: Option<Instant>,
-    outputs: VecDeque<Output>,
 }
 
 impl Session {
     pub(super) fn new(now: Instant, identity: &Identity, terms: &Terms<'_>) -> Result<Self, SecureError> {
         let [video, audio] = terms.random;
         Ok(Self {
-            user: format!("{}:{}", terms.user, terms.peer_user),
-            mac: identity.mac(terms.password)?,
-            secure: Secure::new(identity, terms.peer_fingerprint)?,
+            transport: Transport::new(now, identity, &terms.ends)?,
             cname: terms.cname,
             started: (now, terms.unix_millis),
-            paths: Paths::default(),
-            last_check: now,
-            closed: false,
             video: terms.video.map(|ids| Sender::new(ids, video)),
             audio: terms.audio.map(|ids| Sender::new(ids, audio)),
             queue: Queue::new(),
@@ -178,7 +92,6 @@ impl Session {
             anchor: None,
             next_report: None,
             last_wish: None,
-            outputs: VecDeque::new(),
         })
     }
 
@@ -187,34 +100,35 @@ impl Session {
     /// # Errors
     /// Says why it was dropped; the session goes on.
     pub(super) fn handle_datagram(&mut self, now: Instant, path: Path, data: &[u8]) -> Result<(), Dropped> {
-        if self.closed {
-            return Err(Dropped::Closed);
-        }
-        // RFC 7983 tells the protocols apart by the first byte.
-        let result = match data.first() {
-            Some(0..=3) => self.handle_check(now, path, data),
-            _ if !self.paths.knows(path) => Err(Dropped::Stranger),
-            Some(20..=63) => self.handle_dtls(now, path, data),
-            Some(128..=191) if is_rtcp(data) => self.handle_rtcp(now, data),
-            Some(128..=191) => Err(Dropped::Rtp),
-            _ => Err(Dropped::Unknown),
-        };
+        let result = self.take(now, path, data);
         self.send_due(now);
         result
     }
 
+    fn take(&mut self, now: Instant, path: Path, data: &[u8]) -> Result<(), Dropped> {
+        match self.transport.take(now, path, data)? {
+            Taken::Done => {}
+            Taken::Established => self.establish(now),
+            Taken::Closed => self.end(now, Reason::Closed),
+            Taken::Rtcp => return self.handle_rtcp(now, data),
+            // Nothing is received here.
+            Taken::Rtp => return Err(Dropped::Rtp),
+        }
+        Ok(())
+    }
+
     /// Takes a batch of the stream.
     pub(super) fn handle_batch(&mut self, now: Instant, batch: Arc<Batch>) {
-        if self.closed {
+        if self.transport.closed() {
             return;
         }
         match batch.track {
             Track::Video if self.video.is_none() || self.waits_for_key && !batch.key => return,
             // A viewer begins with the sound of now.
-            Track::Audio if self.audio.is_none() || !self.secure.established() => return,
+            Track::Audio if self.audio.is_none() || !self.transport.established() => return,
             Track::Video if batch.key => {
                 self.waits_for_key = false;
-                if !self.secure.established() {
+                if !self.transport.established() {
                     self.queue.clear();
                 }
             }
@@ -239,19 +153,13 @@ impl Session {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if self.closed {
+        if self.transport.closed() {
             return;
         }
-        if now.saturating_duration_since(self.last_check) >= SILENCE {
-            return self.end(now, Reason::Silent);
+        if let Some(reason) = self.transport.handle_timeout(now) {
+            return self.end(now, reason);
         }
-        let overdue =
-            !self.secure.established() && now.saturating_duration_since(self.started.0) >= HANDSHAKE;
-        if overdue || self.secure.handle_timeout(now).is_err() {
-            return self.end(now, Reason::Handshake);
-        }
-        self.flush_dtls();
-        if self.secure.established() {
+        if self.transport.established() {
             if self.waits_for_key {
                 self.wish(now);
             }
@@ -267,90 +175,36 @@ impl Session {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        if self.closed {
+        if self.transport.closed() {
             return None;
         }
         let waiting = !self.queue.is_empty() || !self.again.is_empty();
-        let pace = (waiting && self.secure.established()).then(|| self.refilled + TICK);
-        let silent = Some(self.last_check + SILENCE);
-        let overdue = (!self.secure.established()).then(|| self.started.0 + HANDSHAKE);
-        [silent, overdue, pace, self.next_report, self.secure.next_timeout()].into_iter().flatten().min()
+        let pace = (waiting && self.transport.established()).then(|| self.refilled + TICK);
+        [pace, self.next_report, self.transport.next_timeout()].into_iter().flatten().min()
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.transport.poll_output()
     }
 
     /// Says goodbye: BYE of each track and close_notify.
     pub(super) fn close(&mut self, now: Instant) {
-        if !self.closed {
+        if !self.transport.closed() {
             self.end(now, Reason::Closed);
         }
     }
 
     fn end(&mut self, now: Instant, reason: Reason) {
-        if self.secure.established() && reason == Reason::Closed {
+        if self.transport.established() && reason == Reason::Closed {
             self.report(now, true);
-            self.secure.close(now);
-            self.flush_dtls();
         }
-        self.closed = true;
         self.queue.clear();
         self.again.clear();
-        self.outputs.push_back(Output::Closed(reason));
-    }
-
-    // ICE (RFC 8445), lite
-
-    fn handle_check(&mut self, now: Instant, path: Path, data: &[u8]) -> Result<(), Dropped> {
-        let request = match Request::parse(data) {
-            Ok(request) => request,
-            // Answers to checks that we never send, and indications: harmless.
-            Err(StunError::NotARequest) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        if request.user != self.user || !request.verify(self.mac.as_mut()) {
-            return Err(Dropped::Unproven);
-        }
-        if request.controlled {
-            let answer = request.role_conflict(self.mac.as_mut());
-            self.outputs.extend(answer.map(|a| Output::Send(path, BytesMut::from(a.as_slice()))));
-            return Ok(());
-        }
-        self.last_check = now;
-        self.outputs.push_back(Output::Proven(path));
-        let answer = request.success(self.mac.as_mut(), path.remote);
-        self.outputs.extend(answer.map(|a| Output::Send(path, BytesMut::from(a.as_slice()))));
-        let forgotten = self.paths.heard(now, path, request.priority, request.use_candidate);
-        self.outputs.extend(forgotten.map(Output::Forgotten));
-        Ok(())
-    }
-
-    // DTLS
-
-    fn handle_dtls(&mut self, now: Instant, path: Path, data: &[u8]) -> Result<(), Dropped> {
-        let result = self.secure.handle_dtls(now, data);
-        self.flush_dtls();
-        match result {
-            Ok(Progress::Established) => self.establish(now, path),
-            Ok(Progress::Closed) => self.end(now, Reason::Closed),
-            Ok(Progress::Pending) => {}
-            Err(_) => return Err(Dropped::Dtls),
-        }
-        Ok(())
-    }
-
-    fn flush_dtls(&mut self) {
-        let path = self.paths.current();
-        while let Some(message) = self.secure.poll_transmit() {
-            self.outputs.extend(path.map(|path| Output::Send(path, message)));
-        }
+        self.transport.end(now, reason);
     }
 
     /// The viewer can see: what waits is shown at once, up to the present.
-    fn establish(&mut self, now: Instant, path: Path) {
-        self.paths.settle(path);
-        self.outputs.push_back(Output::Established);
+    fn establish(&mut self, now: Instant) {
         self.established = Some(now);
         self.refilled = now;
         self.queue.catch_up();
@@ -363,7 +217,7 @@ impl Session {
     // RTCP
 
     fn handle_rtcp(&mut self, now: Instant, data: &[u8]) -> Result<(), Dropped> {
-        let plain = self.secure.unprotect_rtcp(data).ok_or(Dropped::Rtcp)?;
+        let plain = self.transport.secure.unprotect_rtcp(data).ok_or(Dropped::Rtcp)?;
         let video = self.video.as_ref().map(Sender::ssrc);
         for packet in rtcp::parse(&plain) {
             match packet.map_err(|_| Dropped::Rtcp)? {
@@ -400,7 +254,7 @@ impl Session {
         let due = self.video.is_some() && !self.last_wish.is_some_and(soon);
         if due {
             self.last_wish = Some(now);
-            self.outputs.push_back(Output::KeyFrame);
+            self.transport.output(Output::KeyFrame);
         }
         due
     }
@@ -409,7 +263,7 @@ impl Session {
     fn report(&mut self, now: Instant, bye: bool) {
         self.next_report = Some(now + REPORT_INTERVAL);
         self.again_budget = MAX_AGAIN;
-        let (Some(path), Some(anchor)) = (self.paths.current(), self.anchor) else { return };
+        let Some(anchor) = self.anchor else { return };
         let elapsed = now.saturating_duration_since(self.started.0).as_millis() as i64;
         let ntp = rtcp::ntp(self.started.1.saturating_add(elapsed));
         let tracks = [(Track::Video, self.video.as_ref()), (Track::Audio, self.audio.as_ref())];
@@ -433,8 +287,7 @@ impl Session {
             if bye {
                 rtcp::write_bye(report.ssrc, &mut plain);
             }
-            let packet = self.secure.protect_rtcp(&plain);
-            self.outputs.extend(packet.map(|packet| Output::Send(path, packet)));
+            self.transport.send_rtcp(&plain);
         }
     }
 
@@ -442,10 +295,10 @@ impl Session {
 
     /// Sends what the pace allows: what was asked for again, then what is new.
     fn send_due(&mut self, now: Instant) {
-        if self.closed || !self.secure.established() {
+        if self.transport.closed() || !self.transport.established() {
             return;
         }
-        let Some(path) = self.paths.current() else { return };
+        let Some(path) = self.transport.path() else { return };
         let elapsed = now.saturating_duration_since(self.refilled).as_millis().min(u128::from(BURST)) as u32;
         self.tokens += elapsed * PER_MILLISECOND;
         self.refilled += Duration::from_millis(elapsed.into());
@@ -462,8 +315,8 @@ impl Session {
             let (Some(video), 1..) = (self.video.as_mut(), self.again_budget) else { continue };
             if let Some(Plain { header, bytes }) = video.again(sequence) {
                 self.again_budget -= 1;
-                let packet = self.secure.protect_rtp(&header, bytes);
-                self.outputs.extend(packet.map(|packet| Output::Send(path, packet)));
+                let packet = self.transport.secure.protect_rtp(&header, bytes);
+                self.transport.send(path, packet);
                 return true;
             }
         }
@@ -482,8 +335,8 @@ impl Session {
         }
         let plain = sender.and_then(|sender| sender.packet(&batch, index, moment, keep));
         if let Some(Plain { header, bytes }) = plain {
-            let packet = self.secure.protect_rtp(&header, bytes);
-            self.outputs.extend(packet.map(|packet| Output::Send(path, packet)));
+            let packet = self.transport.secure.protect_rtp(&header, bytes);
+            self.transport.send(path, packet);
         }
         true
     }

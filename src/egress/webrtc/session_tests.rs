@@ -3,6 +3,7 @@ use crate::egress::webrtc::testing::{Player, USER, at, batch, start};
 use crate::media::rtp::rtcp::Rtcp;
 use proptest::prelude::*;
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile as Profile;
+use std::net::SocketAddr;
 
 const GCM: Profile = Profile::Srtp_Aead_Aes_128_Gcm;
 const CM: Profile = Profile::Srtp_Aes128_Cm_Hmac_Sha1_80;
@@ -18,10 +19,12 @@ fn path(port: u16) -> Path {
 fn session(player: &Player) -> Session {
     let identity = Identity::generate().unwrap();
     let terms = Terms {
-        user: SERVER.0,
-        password: SERVER.1,
-        peer_user: USER,
-        peer_fingerprint: player.fingerprint,
+        ends: Ends {
+            user: SERVER.0,
+            password: SERVER.1,
+            peer_user: USER,
+            peer_fingerprint: player.fingerprint,
+        },
         cname: "test",
         video: Some(Ids { ssrc: VIDEO, payload_type: 96, rtx: Some((RTX, 97)) }),
         audio: Some(Ids { ssrc: AUDIO, payload_type: 8, rtx: None }),
@@ -73,7 +76,7 @@ fn connect(session: &mut Session, player: &mut Player, dropped: Option<usize>) -
                 break;
             }
         }
-        if player.connected() && session.secure.established() {
+        if player.connected() && session.transport.secure.established() {
             return step;
         }
     }
@@ -144,7 +147,7 @@ fn another_certificate_than_offered_is_refused() {
             }
         }
     }
-    assert!(refused && !session.secure.established());
+    assert!(refused && !session.transport.secure.established());
     session.handle_datagram(at(29_000), path(1), &player.check(SERVER, true)).unwrap();
     session.handle_timeout(at(30_000));
     let reason = std::iter::from_fn(|| session.poll_output()).last();

@@ -1,36 +1,19 @@
 //! The task of one viewer: carries datagrams and batches to its session and packets from it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
-use metrics::{Counter, Histogram, counter};
+use metrics::{Histogram, counter};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Sleep;
 
 use super::feed::{Feed, Live};
 use super::hub::{Membership, count_dropped};
-use super::path::Path;
-use super::session::{Output, Session};
-use super::udp::Gather;
+use super::outlet::{Input, MAX_ROUND, NEVER, Out, set};
+use super::session::Session;
+use super::transport::Output;
 use crate::media::unit::Track;
 use crate::net::clock;
-
-/// Datagrams that wait for a viewer's task; above, they are dropped. A browser sends a few a second.
-pub(super) const INBOX: usize = 64;
-/// Datagrams or batches handled before packets go out.
-const MAX_ROUND: usize = 32;
-/// Far away, for a timer without a deadline.
-const NEVER: Duration = Duration::from_secs(3600);
-
-/// A datagram for a session, with the way back if it came by TCP.
-#[derive(Debug)]
-pub(super) struct Input {
-    pub path: Path,
-    pub data: Bytes,
-    pub reply: Option<mpsc::Sender<Bytes>>,
-}
 
 pub(super) struct Viewer {
     pub session: Session,
@@ -139,60 +122,5 @@ impl Viewer {
             self.session.handle_overflow(clock::now());
         }
         alive
-    }
-}
-
-/// The ways out of one viewer.
-struct Out {
-    gather: Gather,
-    /// Connections of TCP by number, with the queue of what is to be written.
-    connections: Vec<(u64, mpsc::Sender<Bytes>)>,
-    sent: Counter,
-}
-
-impl Out {
-    fn new() -> Self {
-        let sent = counter!("gbgate_media_bytes_total", "direction" => "out");
-        Self { gather: Gather::default(), connections: Vec::new(), sent }
-    }
-
-    fn connect(&mut self, number: u64, reply: mpsc::Sender<Bytes>) {
-        if self.connections.iter().any(|(known, _)| *known == number) {
-            return;
-        }
-        // The hub bounds how many are open.
-        self.connections.retain(|(_, sender)| !sender.is_closed());
-        self.connections.push((number, reply));
-    }
-
-    /// False if the peer's connection cannot take more.
-    async fn send(&mut self, member: &Membership, path: Path, packet: Bytes) -> bool {
-        self.sent.increment(packet.len() as u64);
-        if path.connection == 0 {
-            if let Some(udp) = member.udp()
-                && self.gather.push(udp, path, &packet).await.is_err()
-            {
-                count_dropped("send");
-            }
-            return true;
-        }
-        let connection = self.connections.iter().find(|(number, _)| *number == path.connection);
-        let Some((_, connection)) = connection else { return true };
-        !matches!(connection.try_send(packet), Err(mpsc::error::TrySendError::Full(_)))
-    }
-
-    async fn flush(&mut self, member: &Membership) {
-        if let Some(udp) = member.udp()
-            && self.gather.flush(udp).await.is_err()
-        {
-            count_dropped("send");
-        }
-    }
-}
-
-fn set(alarm: std::pin::Pin<&mut Sleep>, at: Option<Instant>) {
-    let at = tokio::time::Instant::from_std(at.unwrap_or_else(|| clock::now() + NEVER));
-    if alarm.deadline() != at {
-        alarm.reset(at);
     }
 }

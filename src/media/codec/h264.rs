@@ -52,6 +52,11 @@ pub struct Sps {
     pub profile: u8,
     pub constraints: u8,
     pub level: u8,
+    /// `chroma_format_idc`: 0 grey, 1 for 4:2:0, 2 for 4:2:2, 3 for 4:4:4.
+    pub chroma_format: u8,
+    /// Bits of a sample beyond 8.
+    pub bit_depth_luma: u8,
+    pub bit_depth_chroma: u8,
     /// In pixels, after cropping.
     pub width: u32,
     pub height: u32,
@@ -72,13 +77,14 @@ impl Sps {
         let id = bits.ue().filter(|&id| id < 32)?;
         let mut chroma_format = 1;
         let mut separate_planes = false;
+        let mut bit_depths = (0, 0);
         if matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135) {
-            chroma_format = bits.ue()?;
+            chroma_format = bits.ue().filter(|&format| format < 4)?;
             if chroma_format == 3 {
                 separate_planes = bits.bit()?;
             }
-            bits.ue()?; // bit_depth_luma_minus8
-            bits.ue()?; // bit_depth_chroma_minus8
+            let mut bit_depth = || bits.ue().filter(|&beyond| beyond <= 6);
+            bit_depths = (bit_depth()?, bit_depth()?);
             bits.skip(1)?; // qpprime_y_zero_transform_bypass_flag
             if bits.bit()? {
                 for list in 0..if chroma_format == 3 { 12 } else { 8 } {
@@ -131,7 +137,20 @@ impl Sps {
         }
         // Many cameras cut the VUI short: what cannot be read there says nothing of the picture's size.
         let fps = if bits.bit() == Some(true) { vui_fps(&mut bits) } else { None };
-        Some(Sps { id, profile, constraints, level, width, height, fps })
+        let chroma_format = chroma_format as u8;
+        let (bit_depth_luma, bit_depth_chroma) = (bit_depths.0 as u8, bit_depths.1 as u8);
+        Some(Sps {
+            id,
+            profile,
+            constraints,
+            level,
+            chroma_format,
+            bit_depth_luma,
+            bit_depth_chroma,
+            width,
+            height,
+            fps,
+        })
     }
 
     /// The six lower-case hex digits of `profile-level-id` (RFC 6184, 8.1).

@@ -6,6 +6,7 @@ pub const VPS: u8 = 32;
 pub const SPS: u8 = 33;
 pub const PPS: u8 = 34;
 pub const AUD: u8 = 35;
+pub const FILLER: u8 = 38;
 
 /// Pictures wider or higher than this are taken for a misread parameter set.
 const MAX_SIDE: u32 = 16_384;
@@ -32,6 +33,16 @@ pub struct Sps {
     pub profile: u8,
     /// `general_level_idc`: 30 times the level.
     pub level: u8,
+    /// `general_profile_space` to `general_level_idc` as they are coded, without emulation prevention.
+    pub general: [u8; 12],
+    /// Temporal sub-layers, 1 to 7, and whether each may be left from any picture.
+    pub sub_layers: u8,
+    pub nested: bool,
+    /// `chroma_format_idc`: 0 grey, 1 for 4:2:0, 2 for 4:2:2, 3 for 4:4:4.
+    pub chroma_format: u8,
+    /// Bits of a sample beyond 8.
+    pub bit_depth_luma: u8,
+    pub bit_depth_chroma: u8,
     /// In pixels, after the conformance window.
     pub width: u32,
     pub height: u32,
@@ -46,11 +57,13 @@ impl Sps {
         let mut bits = Bits::new(nal.get(2..)?);
         bits.skip(4)?; // sps_video_parameter_set_id
         let sub_layers = bits.u(3)?;
-        bits.skip(1)?; // sps_temporal_id_nesting_flag
-        bits.skip(3)?; // general_profile_space, general_tier_flag
-        let profile = u8::try_from(bits.u(5)?).ok()?;
-        bits.skip(32 + 48)?; // compatibility and constraint flags
-        let level = u8::try_from(bits.u(8)?).ok()?;
+        let nested = bits.bit()?;
+        let mut general = [0; 12];
+        for byte in &mut general {
+            *byte = u8::try_from(bits.u(8)?).ok()?;
+        }
+        let [spaces, .., level] = general;
+        let profile = spaces & 0x1F;
         let mut present = [(false, false); 8];
         for layer in present.iter_mut().take(sub_layers as usize) {
             *layer = (bits.bit()?, bits.bit()?);
@@ -62,7 +75,7 @@ impl Sps {
             bits.skip(if has_profile { 88 } else { 0 } + if has_level { 8 } else { 0 })?;
         }
         let id = bits.ue().filter(|&id| id < 16)?;
-        let chroma_format = bits.ue()?;
+        let chroma_format = bits.ue().filter(|&format| format < 4)?;
         let separate_planes = chroma_format == 3 && bits.bit()?;
         let (mut width, mut height) = (bits.ue()?, bits.ue()?);
         if bits.bit()? {
@@ -76,8 +89,22 @@ impl Sps {
             width = width.checked_sub(left.checked_add(right)?.checked_mul(unit_x)?)?;
             height = height.checked_sub(top.checked_add(bottom)?.checked_mul(unit_y)?)?;
         }
+        let mut bit_depth = || bits.ue().filter(|&beyond| beyond <= 8).map(|beyond| beyond as u8);
+        let (bit_depth_luma, bit_depth_chroma) = (bit_depth()?, bit_depth()?);
         let fits = (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height);
-        fits.then_some(Sps { id, profile, level, width, height })
+        fits.then_some(Sps {
+            id,
+            profile,
+            level,
+            general,
+            sub_layers: sub_layers as u8 + 1,
+            nested,
+            chroma_format: chroma_format as u8,
+            bit_depth_luma,
+            bit_depth_chroma,
+            width,
+            height,
+        })
     }
 }
 

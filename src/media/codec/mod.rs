@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::unit::{AccessUnit, Codec, Track};
 
+pub mod aac;
 mod bits;
 pub mod g711;
 pub mod h264;
@@ -16,6 +17,7 @@ pub mod h265;
 pub mod parameters;
 pub mod payload;
 
+pub use aac::is_adts;
 pub use parameters::ParameterSets;
 
 /// Where NAL units lie in an Annex B byte stream, without their start codes.
@@ -131,21 +133,6 @@ pub fn evidence<'a>(nals: impl Iterator<Item = &'a [u8]>) -> Evidence {
         }
     }
     found
-}
-
-/// Whether the bytes are one or more whole AAC frames with ADTS headers (ISO/IEC 13818-7, 6.2), and no more.
-pub fn is_adts(mut bytes: &[u8]) -> bool {
-    let mut frames = 0u32;
-    while let [0xFF, b1, _, b3, b4, b5, _, ..] = *bytes {
-        let len = usize::from(b3 & 3) << 11 | usize::from(b4) << 3 | usize::from(b5) >> 5;
-        if b1 & 0xF6 != 0xF0 || len < 7 {
-            return false;
-        }
-        let Some(rest) = bytes.get(len..) else { return false };
-        bytes = rest;
-        frames += 1;
-    }
-    frames > 0 && bytes.is_empty()
 }
 
 #[cfg(test)]

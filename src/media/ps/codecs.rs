@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::headers::MapEntry;
-use crate::media::codec::{self, Evidence};
-use crate::media::unit::{Codec, Track};
+use crate::media::codec::{self, Evidence, g711};
+use crate::media::unit::{CLOCK, Codec, Track};
 
 /// NAL units in a row, none against, that it takes to believe the bits more than the map.
 const ENOUGH: u32 = 3;
@@ -112,5 +112,15 @@ impl Codecs {
             return Codec::Aac;
         }
         self.declared(stream_id).filter(|codec| codec.track() == Track::Audio).unwrap_or(Codec::Pcma)
+    }
+}
+
+/// How long a piece of sound lasts in ticks of 90 kHz, where its size tells.
+pub(super) fn duration(codec: Codec, len: usize) -> Option<i64> {
+    match codec {
+        Codec::Pcma | Codec::Pcmu => Some(g711::ticks(len)),
+        // Frames of 10 bytes, 10 ms each.
+        Codec::G729 => i64::try_from(len / 10).ok().map(|frames| frames * (CLOCK / 100)),
+        _ => None,
     }
 }

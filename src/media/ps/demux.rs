@@ -11,11 +11,12 @@ use smallvec::SmallVec;
 
 use super::assembly::{Assembly, Lane, Trust};
 use super::clock::{Clock, Stamps};
-use super::codecs::Codecs;
+use super::codecs::{Codecs, duration};
 use super::fault::PsFault;
-use super::headers::{self, Header, Map, Pes};
-use crate::media::codec::{self, evidence, g711};
-use crate::media::unit::{AccessUnit, CLOCK, Codec, Track};
+use super::habits::Habits;
+use super::headers::{self, Header, Map, Pes, pack_code_match};
+use crate::media::codec::{self, evidence};
+use crate::media::unit::{AccessUnit, Codec, Track};
 
 /// The largest access unit, in bytes. A larger one is dropped.
 pub const MAX_UNIT: usize = 8 << 20;
@@ -65,6 +66,7 @@ pub struct Demuxer {
     trust: Trust,
     codecs: Codecs,
     clock: Clock,
+    habits: Habits,
     events: VecDeque<Event>,
 }
 
@@ -117,6 +119,7 @@ impl Demuxer {
             trust: Trust::default(),
             codecs: Codecs::default(),
             clock: Clock::default(),
+            habits: Habits::default(),
             events: VecDeque::new(),
         }
     }
@@ -396,6 +399,10 @@ impl Demuxer {
                 }
             }
             Header::End | Header::Skip(0) => {}
+            Header::System(left) => {
+                self.habits.system_header();
+                self.on_header(Header::Skip(left));
+            }
             Header::Skip(left) => self.state = State::Body { left, sink: Sink::Nothing },
             Header::Map(map) => self.on_map(&map),
             Header::Pes(pes) => self.on_pes(pes),
@@ -408,6 +415,7 @@ impl Demuxer {
         } else if !map.crc_right {
             self.fault(PsFault::MapCrc);
         }
+        self.habits.map();
         self.codecs.declare(&map.entries);
     }
 
@@ -425,6 +433,10 @@ impl Demuxer {
             _ => Sink::Nothing,
         };
         self.overrun = if sink == Sink::Video { sink } else { Sink::Nothing };
+        if pes.len.is_none() && sink == Sink::Video {
+            let told = self.habits.unbounded();
+            told.into_iter().for_each(|fault| self.fault(fault));
+        }
         self.state = match pes.len {
             None => State::Open(sink),
             Some(0) => State::Boundary,
@@ -559,6 +571,11 @@ impl Demuxer {
             self.fault(PsFault::TimeJump);
         }
         let unit = AccessUnit::with_nals(codec, placed.pts, placed.dts, payload, nals);
+        // Where something was lost it may have been that.
+        if !damaged {
+            let told = self.habits.picture(unit.key);
+            told.into_iter().flatten().for_each(|fault| self.fault(fault));
+        }
         self.emit(Event::Unit(AccessUnit { damaged, ..unit }));
     }
 
@@ -577,26 +594,5 @@ impl Demuxer {
             self.fault(PsFault::TimeJump);
         }
         self.emit(Event::Unit(AccessUnit::new(codec, placed.pts, placed.dts, payload)));
-    }
-}
-
-/// How long a piece of sound lasts in ticks of 90 kHz, where its size tells.
-fn duration(codec: Codec, len: usize) -> Option<i64> {
-    match codec {
-        Codec::Pcma | Codec::Pcmu => Some(g711::ticks(len)),
-        // Frames of 10 bytes, 10 ms each.
-        Codec::G729 => i64::try_from(len / 10).ok().map(|frames| frames * (CLOCK / 100)),
-        _ => None,
-    }
-}
-
-/// How many bytes of a pack's start code are matched after one more byte.
-fn pack_code_match(matched: usize, byte: u8) -> usize {
-    match (matched, byte) {
-        (0, 0) | (3, 0) => 1,
-        (1 | 2, 0) => 2,
-        (2, 1) => 3,
-        (3, headers::PACK) => 4,
-        _ => 0,
     }
 }

@@ -27,6 +27,12 @@ pub enum PsFault {
     MarkerLied,
     #[error("time stamps jumped; rebased")]
     TimeJump,
+    #[error("a key frame without a program stream map before it")]
+    NoMap,
+    #[error("a key frame without a system header before it")]
+    NoSystemHeader,
+    #[error("a PES packet of video with the length 0: it goes on to the next start code")]
+    LengthZero,
 }
 
 impl PsFault {
@@ -45,6 +51,9 @@ impl PsFault {
             PsFault::TooLarge => "too_large",
             PsFault::MarkerLied => "marker_lied",
             PsFault::TimeJump => "time_jump",
+            PsFault::NoMap => "no_map",
+            PsFault::NoSystemHeader => "no_system_header",
+            PsFault::LengthZero => "length_zero",
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) enum Header {
     Pes(Pes),
     /// A packet of which nothing is wanted, and how many bytes of it follow.
     Skip(u16),
+    /// A system header, of which so many bytes follow.
+    System(u16),
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -70,7 +72,8 @@ pub(super) fn header(input: &[u8]) -> Parsed<'_, Header> {
         END => Ok((input_after, Header::End)),
         PACK => pack(input_after),
         MAP => map(input),
-        SYSTEM | 0xBD..=0xBF | 0xF0..=0xFF => be_u16.map(Header::Skip).parse(input_after),
+        SYSTEM => be_u16.map(Header::System).parse(input_after),
+        0xBD..=0xBF | 0xF0..=0xFF => be_u16.map(Header::Skip).parse(input_after),
         0xC0..=0xEF => pes(id, input_after),
         _ => wrong(input),
     }
@@ -88,6 +91,17 @@ fn start_code(input: &[u8]) -> Parsed<'_, u8> {
 /// Whether the bytes begin with a whole pack header; used where one would be a surprise.
 pub(super) fn begins_with_pack(bytes: &[u8]) -> bool {
     matches!(header(bytes), Ok((_, Header::Pack)))
+}
+
+/// How many bytes of a pack's start code are matched after one more byte.
+pub(super) fn pack_code_match(matched: usize, byte: u8) -> usize {
+    match (matched, byte) {
+        (0, 0) | (3, 0) => 1,
+        (1 | 2, 0) => 2,
+        (2, 1) => 3,
+        (3, PACK) => 4,
+        _ => 0,
+    }
 }
 
 /// Of the pack header only the prefix bits are looked at: marker bits are often wrong where the rest is right.

@@ -7,6 +7,7 @@ mod clock;
 mod codecs;
 mod demux;
 mod fault;
+mod habits;
 mod headers;
 mod mux;
 mod packetise;

@@ -26,6 +26,8 @@ fn packet(bytes: impl Into<Bytes>, timestamp: u32, marker: bool) -> Packet {
 struct Run {
     units: Vec<AccessUnit>,
     faults: Vec<PsFault>,
+    /// What the sender leaves out. Streams made by hand leave out much.
+    habits: Vec<PsFault>,
 }
 
 impl Run {
@@ -41,6 +43,9 @@ impl Run {
         while let Some(event) = demuxer.poll() {
             match event {
                 Event::Unit(unit) => self.units.push(unit),
+                Event::Fault(habit @ (PsFault::NoMap | PsFault::NoSystemHeader | PsFault::LengthZero)) => {
+                    self.habits.push(habit)
+                }
                 Event::Fault(fault) => self.faults.push(fault),
             }
         }
@@ -60,6 +65,25 @@ fn demux<'a>(packets: impl IntoIterator<Item = &'a Packet>) -> Run {
     demuxer.flush();
     run.drain(&mut demuxer);
     run
+}
+
+#[test]
+fn what_a_sender_leaves_out_is_told_once() {
+    let whole = demux(&packetise(&packs(&pictures(40), None), true));
+    assert_eq!((whole.faults, whole.habits), (vec![], vec![]), "our own muxer leaves out nothing");
+    let bare: Vec<Packet> = packs(&pictures(40), None)
+        .into_iter()
+        .map(|(pack, timestamp)| {
+            // A pack header of 14 bytes, then what begins with the first video PES, its length set to 0.
+            let video = pack.windows(4).position(|code| code == [0, 0, 1, 0xE0]).unwrap();
+            let mut bytes = [&pack[..14], &pack[video..]].concat();
+            bytes[14 + 4..14 + 6].fill(0);
+            packet(bytes, timestamp, true)
+        })
+        .collect();
+    let run = demux(&bare);
+    assert_eq!(run.habits, [PsFault::LengthZero, PsFault::NoMap, PsFault::NoSystemHeader]);
+    assert_eq!(run.of(Track::Video).len(), 40);
 }
 
 fn annex_b(nals: &[&[u8]]) -> Vec<u8> {

@@ -102,3 +102,79 @@ proptest! {
         prop_assert_eq!(depacketise(&out), expected);
     }
 }
+
+mod h265 {
+    use super::*;
+
+    fn unit(nals: &[Vec<u8>]) -> AccessUnit {
+        let bytes: Vec<u8> = nals.iter().flat_map(|nal| [&START_CODE[..], nal].concat()).collect();
+        AccessUnit::new(Codec::H265, 0, 0, Bytes::from(bytes))
+    }
+
+    fn packetise(unit: &AccessUnit, max_payload: usize) -> Vec<RtpPayload> {
+        let mut out = Vec::new();
+        packetise_h265(unit, max_payload, &mut out);
+        out
+    }
+
+    /// A depacketiser after RFC 7798, 4.4.1 to 4.4.3, that knows nothing of the packetiser.
+    fn depacketise(payloads: &[RtpPayload]) -> Vec<Vec<u8>> {
+        let mut nals: Vec<Vec<u8>> = Vec::new();
+        let mut open = false;
+        for payload in payloads {
+            let bytes = [&payload.head[..], &payload.body[..]].concat();
+            match bytes[0] >> 1 & 0x3F {
+                48 => {
+                    let mut rest = &bytes[2..];
+                    while !rest.is_empty() {
+                        let len = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+                        nals.push(rest[2..2 + len].to_vec());
+                        rest = &rest[2 + len..];
+                    }
+                }
+                49 => {
+                    let (start, end) = (bytes[2] & 0x80 != 0, bytes[2] & 0x40 != 0);
+                    assert!(!(start && end) && start != open);
+                    if start {
+                        nals.push(vec![bytes[0] & 0x81 | (bytes[2] & 0x3F) << 1, bytes[1]]);
+                    }
+                    nals.last_mut().unwrap().extend_from_slice(&bytes[3..]);
+                    open = !end;
+                }
+                0..=47 => nals.push(bytes),
+                other => panic!("packet of type {other}"),
+            }
+        }
+        assert!(!open);
+        nals
+    }
+
+    #[test]
+    fn a_key_frame_is_one_aggregate_and_fragments() {
+        let sets = [vec![0x40, 1, 1], vec![0x42, 1, 2, 2], vec![0x44, 1, 3]];
+        let idr = [vec![0x26, 1], vec![7; 2500]].concat();
+        let nals = [&[vec![0x46, 1, 0x50]], &sets[..], std::slice::from_ref(&idr)].concat();
+        let out = packetise(&unit(&nals), 1200);
+        assert_eq!(out.iter().map(RtpPayload::len).collect::<Vec<_>>(), [18, 1200, 1200, 109]);
+        assert_eq!(out[0].head.as_slice(), [0x60, 1, 0, 3, 0x40, 1, 1, 0, 4, 0x42, 1, 2, 2, 0, 3]);
+        assert_eq!(out[1].head.as_slice(), [0x62, 1, 0x93]);
+        assert_eq!(out[3].head.as_slice(), [0x62, 1, 0x53]);
+        assert_eq!(depacketise(&out), [&sets[..], &[idr]].concat());
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(
+            nals in prop::collection::vec(
+                (prop::sample::select(vec![0x40u8, 0x42, 0x44, 0x4E, 0x26, 0x02, 0x2A, 0x46]), prop::collection::vec(1u8.., 1..400)), 1..12),
+            max_payload in 4usize..300
+        ) {
+            let nals: Vec<Vec<u8>> = nals.into_iter().map(|(head, body)| [vec![head, 1], body].concat()).collect();
+            let out = packetise(&unit(&nals), max_payload);
+            prop_assert!(out.iter().all(|payload| payload.len() <= max_payload && !payload.is_empty()));
+            prop_assert!(out.last().is_none_or(|payload| payload.marker));
+            let expected: Vec<_> = nals.into_iter().filter(|nal| nal[0] != 0x46).collect();
+            prop_assert_eq!(depacketise(&out), expected);
+        }
+    }
+}
