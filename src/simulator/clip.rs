@@ -1,5 +1,5 @@
-//! What simulated cameras show: ten seconds of H.264 (640x360, 25 pictures and one key frame a second) with G.711A,
-//! made for this purpose from a generated test picture and tone.
+//! What simulated cameras show: ten seconds of H.264 (640x360, and 320x180 for sub-streams; 25 pictures and one key
+//! frame a second) with G.711A, made for this purpose from a generated test picture and tone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
 
 use crate::media::codec::{self, g711};
+use crate::media::ps::Muxer;
 use crate::media::unit::{AccessUnit, CLOCK, Codec};
 
 /// Pictures a second.
@@ -16,13 +17,43 @@ pub(super) const FPS: i64 = 25;
 pub(super) const FRAME: i64 = CLOCK / FPS;
 
 static VIDEO: &[u8] = include_bytes!("clip/village.h264");
+static SUB_VIDEO: &[u8] = include_bytes!("clip/village-sub.h264");
 static AUDIO: &[u8] = include_bytes!("clip/village.alaw");
+
+/// The first picture as a JPEG, for snapshots.
+pub(super) static SNAPSHOT: &[u8] = include_bytes!("clip/village.jpg");
 
 /// Pictures and sound, to be played in a loop.
 #[derive(Debug)]
 pub struct Clip {
     pictures: Vec<AccessUnit>,
     audio: Bytes,
+    /// The bytes of the program stream up to each picture, and with the last one.
+    sizes: Vec<u64>,
+}
+
+/// What the streams of a camera show.
+#[derive(Clone, Debug)]
+pub(super) struct Clips {
+    main: Arc<Clip>,
+    sub: Arc<Clip>,
+}
+
+impl Clips {
+    /// The main stream is the clip in the file, or the built-in one.
+    pub(super) fn new(path: Option<&Path>) -> anyhow::Result<Clips> {
+        let main = match path {
+            Some(path) => Clip::load(path)?,
+            None => Clip::built_in()?,
+        };
+        let sub = Clip::new(Codec::H264, Bytes::from_static(SUB_VIDEO), Bytes::from_static(AUDIO))?;
+        Ok(Clips { main, sub: Arc::new(sub) })
+    }
+
+    /// What stream number `stream` shows: 0 is the main one.
+    pub(super) fn stream(&self, stream: u8) -> &Arc<Clip> {
+        if stream == 0 { &self.main } else { &self.sub }
+    }
 }
 
 impl Clip {
@@ -48,7 +79,34 @@ impl Clip {
         if !pictures.iter().any(|picture| picture.key) {
             bail!("there is no key frame in it");
         }
-        Ok(Clip { pictures, audio })
+        let mut clip = Clip { pictures, audio, sizes: Vec::new() };
+        clip.sizes = clip.measure();
+        Ok(clip)
+    }
+
+    fn measure(&self) -> Vec<u64> {
+        let mut muxer = Muxer::new(self.codec(), Some(Codec::Pcma));
+        let mut out = BytesMut::new();
+        let mut sizes = vec![0];
+        let mut size = 0;
+        for (index, picture) in (0..).zip(&self.pictures) {
+            muxer.mux(picture, &mut out);
+            muxer.mux(&self.sound(index, picture.pts), &mut out);
+            size += out.len() as u64;
+            out.clear();
+            sizes.push(size);
+        }
+        sizes
+    }
+
+    /// The bytes of a program stream of `count` pictures, with their sound, from picture number `first` on.
+    pub fn size(&self, first: u64, count: u64) -> u64 {
+        let up_to = |index: u64| {
+            let length = self.pictures.len() as u64;
+            let loops = index / length * self.sizes.last().copied().unwrap_or(0);
+            loops + self.sizes.get((index % length) as usize).copied().unwrap_or(0)
+        };
+        up_to(first + count) - up_to(first)
     }
 
     /// The codec of the pictures.
@@ -61,10 +119,20 @@ impl Clip {
         &self.pictures[(index % self.pictures.len() as u64) as usize]
     }
 
+    /// How many pictures it has.
+    pub fn length(&self) -> u64 {
+        self.pictures.len() as u64
+    }
+
     /// The first key frame at `index` or behind it.
     pub fn next_key(&self, index: u64) -> u64 {
         // There is one, or `new` had refused the clip.
         (index..).find(|index| self.picture(*index).key).unwrap_or(index)
+    }
+
+    /// The last key frame at `index` or before it.
+    pub fn previous_key(&self, index: u64) -> u64 {
+        (0..=index).rev().find(|index| self.picture(*index).key).unwrap_or(0)
     }
 
     /// The sound that goes with picture number `index`.
@@ -119,6 +187,17 @@ mod tests {
         assert_eq!(keys, (0..250).step_by(25).collect::<Vec<_>>());
         assert_eq!(clip.next_key(1), 25);
         assert_eq!(clip.next_key(240), 250);
+        assert_eq!((clip.previous_key(24), clip.previous_key(25), clip.previous_key(260)), (0, 25, 250));
+        assert_eq!(clip.size(100, 500), 2 * clip.size(0, 250));
+        assert!(clip.size(0, 1) > clip.picture(0).payload.len() as u64);
         assert_eq!(clip.sound(0, 0).payload.len(), 320);
+    }
+
+    #[test]
+    fn the_sub_stream_is_smaller_and_as_long() {
+        let clips = Clips::new(None).unwrap();
+        let (main, sub) = (clips.stream(0), clips.stream(1));
+        assert_eq!((sub.pictures.len(), sub.picture(25).key), (250, true));
+        assert!(sub.size(0, 250) < main.size(0, 250));
     }
 }
