@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::gb::id::Id;
+use super::changes::Change;
+use crate::gb::conformance::Rule;
+use crate::gb::id::{Id, Kind};
 use crate::gb::manscdp::CatalogPage;
 use crate::registry::Channel;
 
@@ -20,6 +22,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 const WHOLE: Duration = Duration::from_secs(600);
 /// Channels of one device. Items beyond are dropped, and such a sync never counts as complete.
 pub(super) const MAX_CHANNELS: usize = 200_000;
+
+/// Changes notified during a sync. With more of them it never counts as complete.
+const MAX_CHANGES: usize = 10_000;
 
 /// What a catalog sync brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +45,10 @@ pub(super) struct Sync {
     channels: BTreeMap<Id, Channel>,
     /// Items with repetitions, as `SumNum` of devices that repeat items counts them so.
     items: u32,
+    /// Items without an id.
+    bad: u32,
+    /// What was notified meanwhile: the pages may be older.
+    changes: BTreeMap<Id, Change>,
     announced: u32,
     answered: bool,
     overflowed: bool,
@@ -52,6 +61,8 @@ impl Sync {
             deadline: now + FIRST_PAGE,
             channels: BTreeMap::new(),
             items: 0,
+            bad: 0,
+            changes: BTreeMap::new(),
             announced: 0,
             answered: false,
             overflowed: false,
@@ -73,6 +84,7 @@ impl Sync {
         }
         if self.channels.len() > before || page.bad_items == items {
             self.items = self.items.saturating_add(items);
+            self.bad = self.bad.saturating_add(page.bad_items);
         }
         self.deadline = (now + if self.all_came() { SETTLE } else { NEXT_PAGE }).min(self.started + WHOLE);
     }
@@ -92,11 +104,81 @@ impl Sync {
         self.answered
     }
 
-    /// The result, and the channels.
-    pub(super) fn finish(self) -> (Synced, Vec<Channel>) {
+    /// Takes note of a change that was notified while the catalog comes in.
+    pub(super) fn changed(&mut self, change: &Change) {
+        let (Change::Status(id, _) | Change::Gone(id)) = change else {
+            if let Change::Put(channel) = change {
+                self.note(channel.id, change.clone());
+            }
+            return;
+        };
+        match (self.changes.get_mut(id), change) {
+            (Some(Change::Put(channel)), Change::Status(_, status)) => channel.status = *status,
+            (Some(Change::Gone(_)), Change::Status(..)) => {}
+            _ => self.note(*id, change.clone()),
+        }
+    }
+
+    fn note(&mut self, id: Id, change: Change) {
+        if self.changes.len() < MAX_CHANGES || self.changes.contains_key(&id) {
+            self.changes.insert(id, change);
+        } else {
+            self.overflowed = true;
+        }
+    }
+
+    /// What in the catalog as a whole departs from the standard, how often, and an example. Whether too few came for a
+    /// `SumNum` that is wrong or for a page that was lost is known once it was tried again: `last`.
+    pub(super) fn departures(&self, device: &Id, last: bool) -> Vec<(Rule, u32, String)> {
+        let mut found = Vec::new();
+        let (items, announced) = (self.items, self.announced);
+        if self.answered && (items > announced || last && items < announced) {
+            found.push((Rule::CatalogSumnumWrong, 1, format!("SumNum {announced}, and {items} items")));
+        }
+        let repeated = items.saturating_sub(self.bad).saturating_sub(self.channels.len() as u32);
+        if repeated > 0 {
+            found.push((Rule::CatalogDuplicateIds, repeated, format!("{repeated} of {items} items")));
+        }
+        if self.all_came() {
+            let known = |id: &Id| id == device || id.kind() == Kind::Region || self.channels.contains_key(id);
+            let stray = |channel: &&Channel| channel.parents.iter().any(|parent| !known(parent));
+            let mut strays = self.channels.values().filter(stray);
+            if let Some(first) = strays.next() {
+                let parents: Vec<&str> = first.parents.iter().map(Id::as_str).collect();
+                let sample = format!("{}: ParentID {}", first.id, parents.join("/"));
+                found.push((Rule::CatalogParentUnknown, 1 + strays.count() as u32, sample));
+            }
+        }
+        found
+    }
+
+    /// A camera of the catalog, to ask about.
+    pub(super) fn camera(&self) -> Option<Id> {
+        let cameras = self.channels.values().filter(|channel| channel.id.kind() == Kind::Camera);
+        cameras.max_by_key(|channel| channel.status).map(|channel| channel.id)
+    }
+
+    /// The result, and the channels as they are now.
+    pub(super) fn finish(mut self) -> (Synced, Vec<Channel>) {
         let received = self.channels.len() as u32;
         let complete = self.all_came() && !self.overflowed;
         let total = if complete { received } else { self.announced.max(received) };
+        for (id, change) in std::mem::take(&mut self.changes) {
+            match change {
+                Change::Put(channel) => {
+                    self.channels.insert(id, *channel);
+                }
+                Change::Status(_, status) => {
+                    if let Some(channel) = self.channels.get_mut(&id) {
+                        channel.status = status;
+                    }
+                }
+                Change::Gone(_) => {
+                    self.channels.remove(&id);
+                }
+                Change::Untold(..) | Change::Nothing => {}
+            }
+        }
         (Synced { received, total, complete }, self.channels.into_values().collect())
     }
 }

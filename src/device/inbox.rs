@@ -1,14 +1,21 @@
-//! MESSAGE from devices: keepalives, answers to queries, notifications (clauses 9.3 to 9.6, annex A).
+//! What devices tell: MESSAGE, and the bodies of NOTIFY (clauses 9.3 to 9.6, 9.11, annex A).
 
-use super::{Action, Devices, Event, Failure, Purpose};
-use crate::device::catalog::{Sync, Synced};
-use crate::device::{MAX_SYNCS, SYNC_RETRIES, SYNC_RETRY_AFTER};
+use super::{Action, Devices, Event};
 use crate::gb::charset::Charset;
+use crate::gb::conformance::Rule;
 use crate::gb::id::Id;
-use crate::gb::manscdp::{self, CatalogPage, DeviceInfo, Root, write};
+use crate::gb::manscdp::{self, DeviceInfo, MediaStatus, Root, SnapshotFinished, UpgradeResult, VideoUpload};
 use crate::gb::time::Now;
-use crate::registry::{Channel, Write, clip};
-use crate::sip::{Flow, Message, ServerKey};
+use crate::registry::Write;
+use crate::sip::{Departure, Flow, Message, Method, ServerKey};
+
+/// The answer to a request, to be given once what it says is taken in.
+pub(super) struct Reply<'a> {
+    pub(super) key: ServerKey,
+    pub(super) request: &'a Message,
+    /// 200, or 481 to a NOTIFY that nobody asked for.
+    pub(super) code: u16,
+}
 
 impl Devices {
     pub(super) fn message(&mut self, now: Now, key: ServerKey, flow: Flow, request: &Message) {
@@ -29,155 +36,102 @@ impl Devices {
             self.auth_failed(Some(id), "other_address");
             return self.respond(key, request.response(403));
         }
-        let body = manscdp::parse(&request.body, &mut entry.history);
+        let silent = now.instant.saturating_duration_since(session.last_seen);
         self.seen(now, id, flow);
-        let body = match body {
+        let Some(body) = self.read_body(now, id, key, request) else { return };
+        if body.is(Root::Notify, "Keepalive") {
+            self.respond(key, request.response(200));
+            return self.keepalive(now, id, &body, silent);
+        }
+        self.take(now, id, &body, Reply { key, request, code: 200 });
+    }
+
+    /// The body of a request, with what departs from the standard in it noted. One that cannot be read is refused.
+    pub(super) fn read_body(
+        &mut self,
+        now: Now,
+        id: Id,
+        key: ServerKey,
+        request: &Message,
+    ) -> Option<manscdp::Message> {
+        let entry = self.entries.get_mut(&id)?;
+        let body = match manscdp::parse(&request.body, &mut entry.history) {
             Ok(body) => body,
             Err(bad) => {
+                self.observe(now, &id, Rule::XmlUnreadable, &bad.to_string());
                 self.actions.push_back(Action::Event(Event::BadBody { device: id, reason: bad.reason() }));
-                return self.respond(key, request.response(400));
+                self.respond(key, request.response(400));
+                return None;
             }
         };
-        self.respond(key, request.response(200));
+        for departure in body.departures() {
+            self.observe_counted(now, id, departure.rule, departure.count, &departure.sample);
+        }
+        let media = request.content_type().unwrap_or_default();
+        if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(manscdp::CONTENT_TYPE) {
+            self.observe(now, &id, Rule::SipContentTypeWrong, media);
+        }
         self.learn_charset(id, body.charset);
+        Some(body)
+    }
+
+    /// Takes in what a body says, and answers the request that carries it.
+    pub(super) fn take(&mut self, now: Now, id: Id, body: &manscdp::Message, reply: Reply<'_>) {
+        // Its answer waits until it is kept.
+        if body.is(Root::Notify, "Alarm") {
+            return self.alarm(now, id, body, reply);
+        }
+        let Reply { key, request, code } = reply;
+        self.respond(key, request.response(code));
+        for departure in request.departures() {
+            let rule = match departure {
+                Departure::ContentLength => Rule::SipContentLengthWrong,
+                Departure::Header => Rule::SipHeaderMalformed,
+                // Told once, of the registration.
+                _ => continue,
+            };
+            self.observe(now, &id, rule, departure.as_str());
+        }
+        let notify = request.method() == Some(&Method::Notify);
+        let channel = body.device_id.unwrap_or(id);
         match (body.root, body.cmd.as_str()) {
-            (Root::Response, "Catalog") => self.catalog_page(now, id, &body),
-            (Root::Response, "DeviceInfo") => self.device_info(id, &DeviceInfo::read(&body)),
-            (Root::Notify, "Alarm") => self.alarm(id, &body),
-            // Keepalives need no more than the sign of life; commands that we do not know are acknowledged.
+            // Before 2016 changes came as a response, in a NOTIFY.
+            (Root::Response, "Catalog") if !notify => self.catalog_page(now, id, body),
+            (Root::Notify | Root::Response, "Catalog") => self.catalog_changed(now, id, body),
+            (Root::Notify, "MobilePosition") => self.moved(now, id, body),
+            (Root::Notify, "PTZPosition") => self.turned(id, body),
+            (Root::Response, "PTZPosition") if notify => self.turned(id, body),
+            (Root::Response, cmd) => {
+                if cmd == "DeviceInfo" && channel == id {
+                    self.device_info(now, id, &DeviceInfo::read(body));
+                }
+                self.response(now, id, body);
+            }
+            (Root::Notify, "UploadSnapShotFinished") => {
+                let finished = SnapshotFinished::read(body);
+                self.event(Event::SnapshotFinished { device: id, channel, finished });
+            }
+            (Root::Notify, "DeviceUpgradeResult") => {
+                let result = UpgradeResult::read(body);
+                self.event(Event::UpgradeResult { device: id, result });
+            }
+            (Root::Notify, "VideoUploadNotify") => {
+                let upload = VideoUpload::read(body, self.settings.offset);
+                self.event(Event::VideoUpload { device: id, channel, upload });
+            }
+            // Within its dialog it is told to the call itself.
+            (Root::Notify, "MediaStatus")
+                if MediaStatus::read(body).notify_type == Some(MediaStatus::FILE_END) =>
+            {
+                self.event(Event::FileEnd { device: id, channel });
+            }
+            // Commands that we do not know, and those that are none of a device's, are acknowledged.
             _ => {}
         }
     }
 
-    /// Asks a device that has come for what must be known of it.
-    pub(super) fn greet(&mut self, now: Now, id: Id, was_online: bool) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if was_online && entry.catalog_known {
-            return;
-        }
-        if !was_online {
-            entry.retries = 0;
-            entry.ask_info = true;
-        }
-        self.queue_sync(now, id);
-    }
-
-    /// Begins a sync when its turn comes.
-    pub(super) fn queue_sync(&mut self, now: Now, id: Id) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.sync.is_none() && !std::mem::replace(&mut entry.queued, true) {
-            self.sync_queue.push_back(id);
-        }
-        self.begin_queued(now);
-    }
-
-    fn begin_queued(&mut self, now: Now) {
-        while self.syncing < MAX_SYNCS {
-            let Some(id) = self.sync_queue.pop_front() else { return };
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.queued = false;
-            }
-            self.begin_sync(now, id);
-        }
-    }
-
-    pub(super) fn begin_sync(&mut self, now: Now, id: Id) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.sync.is_some() || entry.reachable().is_none() {
-            return;
-        }
-        entry.sync = Some(Sync::new(now.instant));
-        entry.retry_at = None;
-        self.syncing += 1;
-        // Asked in the same turn, so that a city that comes back is not asked all at once.
-        if std::mem::take(&mut entry.ask_info) {
-            let body = write::query("DeviceInfo", self.next_sn, &id);
-            self.send(&id, &id, Purpose::Info, &body);
-        }
-        let sn = self.next_sn;
-        let body = write::query("Catalog", sn, &id);
-        self.send(&id, &id, Purpose::Catalog, &body);
-        self.set_timer(id);
-    }
-
-    fn catalog_page(&mut self, now: Now, id: Id, body: &manscdp::Message) {
-        let page = CatalogPage::read(body);
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        // Only one query is under way for a device, so a page with another SN is still its answer. One that comes
-        // late or unasked adds, and never removes.
-        match &mut entry.sync {
-            Some(sync) => {
-                sync.page(now.instant, page);
-                self.set_timer(id);
-            }
-            None => self.merge(now, id, page.items.into_iter().map(Channel::from).collect(), false),
-        }
-    }
-
-    /// Ends a sync under way: by silence (`Ok`), or because it can't go on.
-    pub(super) fn end_sync(&mut self, now: Now, id: Id, outcome: Result<(), Failure>) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let Some(sync) = entry.sync.take() else { return };
-        self.syncing -= 1;
-        let (started, answered) = (sync.started, sync.answered());
-        let (synced, channels) = sync.finish();
-        let outcome: Result<Synced, Failure> = match outcome {
-            Err(failure) => Err(failure),
-            Ok(()) if !answered => Err(Failure::NoAnswer),
-            Ok(()) => Ok(synced),
-        };
-        let complete = outcome.as_ref().is_ok_and(|synced| synced.complete);
-        if complete {
-            entry.catalog_known = true;
-            entry.retries = 0;
-        } else if entry.retries < SYNC_RETRIES
-            && !matches!(outcome, Err(Failure::Offline | Failure::NotFound))
-        {
-            entry.retries += 1;
-            entry.retry_at = Some(now.instant + SYNC_RETRY_AFTER);
-        }
-        for waiter in std::mem::take(&mut entry.waiters) {
-            self.actions.push_back(Action::Synced { waiter, outcome: outcome.clone() });
-        }
-        self.merge(now, id, channels, complete);
-        if let Ok(synced) = outcome {
-            let took = now.instant.saturating_duration_since(started);
-            self.actions.push_back(Action::Event(Event::CatalogSynced { device: id, synced, took }));
-        }
-        self.set_timer(id);
-        self.begin_queued(now);
-    }
-
-    fn merge(&mut self, now: Now, device: Id, channels: Vec<Channel>, complete: bool) {
-        if complete || !channels.is_empty() {
-            self.write(Write::MergeCatalog { device, channels, complete, at: now.unix });
-        }
-    }
-
-    fn device_info(&mut self, id: Id, info: &DeviceInfo) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let before = entry.device.clone();
-        let device = &mut entry.device;
-        if let Some(name) = info.name.as_deref().map(clip) {
-            // A name that an administrator gave stays.
-            let old = entry.told_name.replace(name.to_owned());
-            if device.name.is_empty() || old.as_ref() == Some(&device.name) {
-                device.name = name.to_owned();
-            }
-        }
-        for (kept, told) in [
-            (&mut device.manufacturer, &info.manufacturer),
-            (&mut device.model, &info.model),
-            (&mut device.firmware, &info.firmware),
-        ] {
-            if let Some(told) = told {
-                *kept = Some(clip(told).to_owned());
-            }
-        }
-        if *device != before {
-            let device = device.clone();
-            self.write(Write::PutDevice(device));
-        }
+    fn event(&mut self, event: Event) {
+        self.actions.push_back(Action::Event(event));
     }
 
     /// A device is spoken to in the charset that it speaks. Where all is ASCII there is only the declaration, which
@@ -190,13 +144,5 @@ impl Devices {
             let device = entry.device.clone();
             self.write(Write::PutDevice(device));
         }
-    }
-
-    /// An alarm is acknowledged twice: the MESSAGE by its 200, the alarm by a response of its own (clause 9.4).
-    fn alarm(&mut self, id: Id, body: &manscdp::Message) {
-        let about = body.device_id.unwrap_or(id);
-        let answer = write::response_ok("Alarm", body.sn, &about, true);
-        self.send(&id, &id, Purpose::Notice, &answer);
-        self.actions.push_back(Action::Event(Event::Alarm { device: id }));
     }
 }

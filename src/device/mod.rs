@@ -1,4 +1,5 @@
-//! The side that faces down: registrar, keepalive, catalog and information of the devices of one shard.
+//! The side that faces down: registrar, keepalive, catalog, questions and commands, subscriptions, alarms and
+//! positions of the devices of one shard, and what of all that departs from the standard.
 //!
 //! [`Devices`] is a pure state machine: requests, answers, commits and time go in, [`Action`]s come out. After each
 //! change the caller drains [`Devices::poll_action`] until it returns `None`. A device's state lives here and
@@ -6,9 +7,22 @@
 //!
 //! State is kept for devices that have authenticated and those that an administrator added, never for a stranger.
 
+mod alarm;
+mod ask;
 mod catalog;
+mod changes;
+mod configure;
+mod failure;
+mod findings;
 mod inbox;
+mod notify;
+mod position;
+mod presence;
 mod registrar;
+mod request;
+mod selftest;
+mod subscription;
+mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 mod types;
@@ -20,16 +34,24 @@ use bytes::Bytes;
 
 use crate::gb::charset::History;
 use crate::gb::id::Id;
-use crate::gb::manscdp::{self, write};
+use crate::gb::manscdp::{self, Control, Style};
 use crate::gb::time::Now;
-use crate::registry::{Cause, Device, Registration, Route, Write};
+use crate::registry::{Cause, Device, Manners, Registration, Stamps, Write};
 use crate::sip::digest::Nonces;
 use crate::sip::transaction::Failure as Unanswered;
 use crate::sip::{self, Flow, Message, Method, ServerKey, Tokens};
 
+use alarm::{Alarms, Telling};
+use ask::Asks;
 use catalog::Sync;
 pub use catalog::Synced;
-pub use types::{Action, DateHeader, Event, Failure, Purpose, Settings, Waiter, WriteToken};
+pub use failure::Failure;
+use findings::Findings;
+use position::Positions;
+pub use request::{Configured, Ignored, Outcome, Raise, Request, Step, Subscribed, SubscriptionState, Topic};
+use selftest::SelfTest;
+use subscription::Subscription;
+pub use types::{Action, DateHeader, Event, Purpose, Settings, Waiter, WriteToken};
 
 /// Catalog syncs that a shard runs at once by itself; the others queue. A city that comes back after a power
 /// failure would otherwise send all its catalogs in the same second.
@@ -63,13 +85,27 @@ struct Entry {
     catalog_known: bool,
     retries: u8,
     retry_at: Option<Instant>,
-    sync: Option<Sync>,
+    sync: Option<Box<Sync>>,
     /// Whether it waits in `sync_queue`.
     queued: bool,
     /// Its DeviceInfo is to be asked for when its turn comes.
     ask_info: bool,
     waiters: Vec<Waiter>,
     timer: Option<Instant>,
+    /// How it is dealt with; `None`: not looked up yet.
+    manners: Option<Manners>,
+    /// The SN of the last DeviceInfo query that nobody but the gateway itself asked for.
+    info_sn: u32,
+    /// A digest of the Call-ID of its last REGISTER. Another one may be that of a device that was started anew.
+    registering: u64,
+    // What most devices do not need at most times is kept apart.
+    asks: Option<Box<Asks>>,
+    subscriptions: Vec<Subscription>,
+    alarms: Option<Box<Alarms>>,
+    /// Channels that its keepalives report as faulty.
+    faulty: Vec<Id>,
+    findings: Option<Box<Findings>>,
+    test: Option<Box<SelfTest>>,
 }
 
 impl Entry {
@@ -87,6 +123,15 @@ impl Entry {
             ask_info: false,
             waiters: Vec::new(),
             timer: None,
+            manners: None,
+            info_sn: 0,
+            registering: 0,
+            asks: None,
+            subscriptions: Vec::new(),
+            alarms: None,
+            faulty: Vec::new(),
+            findings: None,
+            test: None,
         }
     }
 
@@ -115,6 +160,7 @@ enum Pending {
         key: ServerKey,
         request: Box<Message>,
     },
+    Alarm(Box<Telling>),
 }
 
 /// The devices of one shard.
@@ -131,11 +177,20 @@ pub struct Devices {
     next_token: u64,
     next_sn: u32,
     actions: VecDeque<Action>,
+    /// What is asked of all devices together.
+    asking: usize,
+    /// Whose subscription has this Call-ID.
+    dialogs: HashMap<String, Id>,
+    positions: Positions,
+    stamps: Stamps,
+    /// Findings that may still be written at once, by the second.
+    sights: (Option<Instant>, u32),
 }
 
 impl Devices {
     /// No devices yet. `nonces` and `tokens` carry the shard's own randomness.
-    pub fn new(settings: Settings, nonces: Nonces, tokens: Tokens) -> Devices {
+    pub fn new(settings: Settings, nonces: Nonces, mut tokens: Tokens) -> Devices {
+        let shard = sip::shard_of(&tokens.tag()).unwrap_or(0);
         Devices {
             settings,
             nonces,
@@ -149,36 +204,12 @@ impl Devices {
             next_token: 0,
             next_sn: 1,
             actions: VecDeque::new(),
+            asking: 0,
+            dialogs: HashMap::new(),
+            positions: Positions::default(),
+            stamps: Stamps::new(shard as u8),
+            sights: (None, 0),
         }
-    }
-
-    /// Takes up a device that the registry knows, with the registration that it had.
-    ///
-    /// A device on UDP is served at once and has a full keepalive time to show itself. One on TCP or TLS is known,
-    /// but can't be reached before it connects again.
-    pub fn restore(&mut self, now: Now, device: Device, registration: Option<Registration>) {
-        let id = device.id;
-        let mut entry = Entry::new(device);
-        entry.history = History::known(entry.device.charset);
-        if let Some(record) = registration {
-            let left = u64::try_from(record.expires_at.0.saturating_sub(now.unix.0)).unwrap_or(0);
-            // The wall clock may have been set meanwhile.
-            let left = Duration::from_millis(left).min(self.settings.expires_max);
-            let Route { transport, local, remote } = record.route;
-            let online = transport == sip::Transport::Udp;
-            if left.is_zero() {
-                self.write(Write::EndRegistration { device: id, cause: Cause::Expired });
-            } else {
-                let flow = Flow { transport, local, remote, connection: 0 };
-                let (expires_at, last_seen) = (now.instant + left, now.instant);
-                entry.session = Some(Session { record, flow, expires_at, last_seen, online });
-                if !online {
-                    self.write(Write::Offline { device: id, cause: Cause::Disconnected });
-                }
-            }
-        }
-        self.entries.insert(id, entry);
-        self.set_timer(id);
     }
 
     /// A request outside any dialog, or in one that no call owns.
@@ -189,7 +220,8 @@ impl Devices {
             Some(Method::Options) => {
                 self.respond(key, request.response(200).with("Allow", ALLOW));
             }
-            Some(Method::Bye | Method::Info | Method::Notify) => self.respond(key, request.response(481)),
+            Some(Method::Notify) => self.notified(now, key, flow, request),
+            Some(Method::Bye | Method::Info) => self.respond(key, request.response(481)),
             // A device that calls (clause 9.12) offers media that nobody here wants.
             Some(Method::Invite) => self.respond(key, request.response(488)),
             _ => self.respond(key, request.response(405).with("Allow", ALLOW)),
@@ -198,54 +230,62 @@ impl Devices {
 
     /// What came of a request to a device.
     pub fn answered(&mut self, now: Now, device: Id, purpose: Purpose, answer: Result<&Message, Unanswered>) {
-        // Some devices never acknowledge a MESSAGE yet answer the query in it, so only a refusal ends a query.
-        let Ok(message) = answer else { return };
-        let code = message.code().unwrap_or(0);
-        if purpose == Purpose::Catalog && code >= 300 {
-            self.end_sync(now, device, Err(Failure::Refused(code)));
+        match (purpose, answer) {
+            (Purpose::Ask(sn), _) => self.ask_answered(now, device, sn, answer),
+            (Purpose::Subscribe(topic, sn), _) => self.subscribe_answered(now, device, topic, sn, answer),
+            // Some devices never acknowledge a MESSAGE yet answer the query in it, so only a refusal ends a query.
+            (Purpose::Catalog, Ok(message)) => {
+                let code = message.code().unwrap_or(0);
+                if code >= 300 {
+                    self.end_sync(now, device, Err(Failure::Refused(code)));
+                }
+            }
+            (Purpose::Catalog | Purpose::Info | Purpose::Notice, _) => {}
         }
     }
 
     /// The fate of a write with a token.
     pub fn committed(&mut self, now: Now, token: WriteToken, kept: bool) {
         match self.pending.remove(&token) {
-            Some(Pending::Register(grant)) if kept => self.registered(now, *grant),
+            Some(Pending::Register(grant)) if kept => {
+                let device = grant.session.record.device;
+                let call = grant.request.call_id().map_or(0, digest_of);
+                self.registered(now, *grant);
+                self.came(now, device, call);
+            }
             Some(Pending::Register(grant)) => self.unavailable(grant.key, &grant.request),
             Some(Pending::Unregister { device, key, request }) if kept => {
                 self.unregistered(now, device, key, &request);
             }
             Some(Pending::Unregister { key, request, .. }) => self.unavailable(key, &request),
+            Some(Pending::Alarm(telling)) => self.alarm_kept(*telling, kept),
             None => {}
         }
     }
 
-    /// A connection ended: the devices on it can't be reached until they come back.
-    pub fn connection_closed(&mut self, now: Now, connection: u64) {
-        for id in self.by_connection.remove(&connection).unwrap_or_default() {
-            self.unreachable(now, id, Cause::Disconnected);
-        }
-        for pending in self.pending.values_mut() {
-            if let Pending::Register(grant) = pending {
-                grant.session.online &= grant.session.flow.connection != connection;
-            }
-        }
-    }
-
     /// Adds a device, or changes the settings of one; the registry has it already.
-    pub fn put(&mut self, device: Device) {
-        match self.entries.get_mut(&device.id) {
+    pub fn put(&mut self, now: Now, device: Device) {
+        let id = device.id;
+        match self.entries.get_mut(&id) {
             Some(entry) => entry.device = device,
             None => {
-                self.entries.insert(device.id, Entry::new(device));
+                self.entries.insert(id, Entry::new(device));
             }
         }
+        self.learn_manners(id);
+        self.settle_subscriptions(now, id, Duration::ZERO);
+        self.set_timer(id);
     }
 
     /// Removes a device; the registry has done so already.
     pub fn remove(&mut self, now: Now, id: Id) {
         self.end_sync(now, id, Err(Failure::NotFound));
+        self.end_asks(now, id, &Failure::NotFound);
+        self.end_subscriptions(now, id);
         self.end_session(now, id, Cause::Removed);
-        self.entries.remove(&id);
+        if let Some(timer) = self.entries.remove(&id).and_then(|entry| entry.timer) {
+            self.timers.remove(&(timer, id));
+        }
         self.sync_queue.retain(|queued| *queued != id);
     }
 
@@ -265,27 +305,36 @@ impl Devices {
         self.entries.values().filter(|entry| entry.session.is_some()).count()
     }
 
-    /// Fetches the catalog of a device; whoever waits is told by [`Action::Synced`]. Joins a sync under way.
-    pub fn sync(&mut self, now: Now, waiter: Waiter, id: Id) {
-        let failure = match self.entries.get_mut(&id) {
-            None => Some(Failure::NotFound),
-            Some(entry) if entry.reachable().is_none() => Some(Failure::Offline),
-            Some(entry) if entry.waiters.len() >= MAX_WAITERS => Some(Failure::Busy),
-            Some(entry) => {
-                entry.waiters.push(waiter);
-                None
-            }
-        };
-        match failure {
-            Some(failure) => self.actions.push_back(Action::Synced { waiter, outcome: Err(failure) }),
-            None => self.begin_sync(now, id),
+    /// How a device is dealt with; one that is not known, as the standard has it.
+    pub fn manners(&self, id: &Id) -> Manners {
+        let Some(entry) = self.entries.get(id) else { return Manners::default() };
+        entry.manners.unwrap_or_else(|| self.look_up_manners(entry))
+    }
+
+    fn look_up_manners(&self, entry: &Entry) -> Manners {
+        let findings = entry.findings.as_ref().map_or(&[][..], |findings| findings.all());
+        self.settings.profiles.manners(&entry.device, findings)
+    }
+
+    /// Looks up anew how a device is dealt with, after something was learnt of it.
+    fn learn_manners(&mut self, id: Id) {
+        let manners = self.entries.get(&id).map(|entry| self.look_up_manners(entry));
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.manners = manners;
         }
     }
 
-    /// Asks a channel for a key frame now (clause A.2.3 of the annex: IFameCmd to 2016, IFrameCmd from 2022).
+    /// How bodies for a device are written.
+    fn style(&self, id: &Id) -> Style {
+        match self.entries.get(id) {
+            Some(entry) => self.manners(id).style(&entry.device, self.settings.offset),
+            None => Style { offset: self.settings.offset, ..Style::default() },
+        }
+    }
+
+    /// Asks a channel for a key frame now; nothing depends on whether it comes.
     pub fn key_frame(&mut self, device: &Id, channel: &Id) {
-        let Some(entry) = self.entries.get(device) else { return };
-        let body = write::control_iframe(self.next_sn, channel, entry.device.edition);
+        let body = Control::KeyFrame.body(self.sn(), channel, &self.style(device));
         self.send(device, channel, Purpose::Notice, &body);
     }
 
@@ -315,108 +364,27 @@ impl Devices {
     }
 
     fn device_timeout(&mut self, now: Now, id: Id) {
-        let silence = self.settings.keepalive * self.settings.misses;
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.sync.as_ref().is_some_and(|sync| sync.deadline() <= now.instant) {
-            self.end_sync(now, id, Ok(()));
-        }
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.retry_at.is_some_and(|at| at <= now.instant) {
-            entry.retry_at = None;
-            self.queue_sync(now, id);
-        }
-        let Some(session) = self.entries.get(&id).and_then(|entry| entry.session.as_ref()) else { return };
-        if session.expires_at <= now.instant {
-            self.write(Write::EndRegistration { device: id, cause: Cause::Expired });
-            self.end_session(now, id, Cause::Expired);
-        } else if session.last_seen + silence <= now.instant {
-            self.unreachable(now, id, Cause::Silent);
-        }
-    }
-
-    /// A sign of life of a registered device: it is online, and this is the way to it.
-    fn seen(&mut self, now: Now, id: Id, flow: Flow) {
-        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else {
-            return;
-        };
-        session.last_seen = now.instant;
-        self.actions.push_back(Action::Seen { device: id });
-        let came_back = !session.online;
-        // A device on UDP may send what is long over TCP (RFC 3261 18.1.1): that is no way back to it.
-        let moved = flow != session.flow && flow.transport == session.flow.transport;
-        if !(came_back || moved) {
-            return;
-        }
-        session.online = true;
-        session.record.route = flow.into();
-        let old = std::mem::replace(&mut session.flow, flow);
-        // Kept, for a restart; and in order with what was written of its absence.
-        let record = session.record.clone();
-        self.write(Write::PutRegistration(record));
-        self.leave_connection(old.connection, &id);
-        self.join_connection(flow.connection, id);
-        if came_back {
-            self.set_timer(id);
-            self.greet(now, id, true);
-        }
-    }
-
-    /// The device can't be reached any more, though its registration goes on.
-    fn unreachable(&mut self, now: Now, id: Id, cause: Cause) {
-        if self.offline(now, id, cause) {
-            self.write(Write::Offline { device: id, cause });
-        }
-    }
-
-    /// Marks a device as offline; false if it was so already.
-    fn offline(&mut self, now: Now, id: Id, cause: Cause) -> bool {
-        let Some(session) = self.entries.get_mut(&id).and_then(|entry| entry.session.as_mut()) else {
-            return false;
-        };
-        let was_online = std::mem::replace(&mut session.online, false);
-        if was_online {
-            self.actions.push_back(Action::Event(Event::Offline { device: id, cause }));
-            self.end_sync(now, id, Err(Failure::Offline));
-        }
-        was_online
-    }
-
-    fn end_session(&mut self, now: Now, id: Id, cause: Cause) {
-        self.offline(now, id, cause);
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.retry_at = None;
-        if let Some(session) = entry.session.take() {
-            self.leave_connection(session.flow.connection, &id);
-        }
-        self.set_timer(id);
-    }
-
-    fn join_connection(&mut self, connection: u64, id: Id) {
-        if connection != 0 {
-            self.by_connection.entry(connection).or_default().insert(id);
-        }
-    }
-
-    fn leave_connection(&mut self, connection: u64, id: &Id) {
-        if let Some(ids) = self.by_connection.get_mut(&connection) {
-            ids.remove(id);
-            if ids.is_empty() {
-                self.by_connection.remove(&connection);
-            }
-        }
+        self.sync_timeout(now, id);
+        self.ask_timeout(now, id);
+        self.subscription_timeout(now, id);
+        self.findings_timeout(now, id);
+        self.session_timeout(now, id);
     }
 
     /// Keeps one timer for each device. It may fire early, since a sign of life does not move it: a city sends
     /// 900 of those each second, and moving the timer each time would cost more than the rare early look.
     fn set_timer(&mut self, id: Id) {
-        let silence = self.settings.keepalive * self.settings.misses;
+        let silence = self.silence(&id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let session = entry.session.as_ref();
         let due = [
             session.map(|session| session.expires_at),
             session.filter(|session| session.online).map(|session| session.last_seen + silence),
-            entry.sync.as_ref().map(Sync::deadline),
+            entry.sync.as_deref().map(Sync::deadline),
             entry.retry_at,
+            entry.asks.as_deref().and_then(Asks::deadline),
+            entry.subscriptions.iter().filter_map(Subscription::due).min(),
+            entry.findings.as_deref().and_then(Findings::due),
         ];
         let due = due.into_iter().flatten().min();
         if due != entry.timer {
@@ -429,22 +397,40 @@ impl Devices {
         }
     }
 
+    /// The number of the next body: 1 to 2^31 - 1, since devices read it into an int.
+    fn sn(&mut self) -> u32 {
+        let sn = self.next_sn;
+        self.next_sn = if sn >= i32::MAX as u32 { 1 } else { sn + 1 };
+        sn
+    }
+
     /// Sends a MESSAGE to a device that can be reached; `target` is whom the command in it is for.
     fn send(&mut self, device: &Id, target: &Id, purpose: Purpose, body: &str) {
-        let Some(entry) = self.entries.get(device) else { return };
-        let Some(flow) = entry.reachable() else { return };
-        self.next_sn = self.next_sn.wrapping_add(1).max(1);
+        let Some(flow) = self.entries.get(device).and_then(Entry::reachable) else { return };
+        let message = self.request_to(Method::Message, device, target, flow, body);
+        self.actions.push_back(Action::Request { device: *device, purpose, flow, message });
+    }
+
+    /// A request outside of any dialog, from the platform to the device or its channel `target`.
+    fn request_to(&mut self, method: Method, device: &Id, target: &Id, flow: Flow, body: &str) -> Message {
+        let body = self.document(device, body);
         let Settings { platform, domain, .. } = &self.settings;
-        let (charset, edition) = (entry.device.charset, entry.device.edition);
-        let body: Bytes = manscdp::document(body, charset, edition);
-        let message = Message::request(Method::Message, &format!("sip:{target}@{}", flow.remote))
+        let sequence = format!("1 {method}");
+        Message::request(method, &format!("sip:{target}@{}", flow.remote))
             .with("From", format!("<sip:{platform}@{domain}>;tag={}", self.tokens.tag()))
             .with("To", format!("<sip:{target}@{domain}>"))
             .with("Call-ID", self.tokens.call_id(&flow.local.ip().to_string()))
-            .with("CSeq", "1 MESSAGE")
+            .with("CSeq", sequence)
             .with("Max-Forwards", "70")
-            .with_body(manscdp::CONTENT_TYPE, body);
-        self.actions.push_back(Action::Request { device: *device, purpose, flow, message });
+            .with_body(manscdp::CONTENT_TYPE, body)
+    }
+
+    /// A body as the device reads it.
+    fn document(&self, device: &Id, body: &str) -> Bytes {
+        let style = self.style(device);
+        let own = self.entries.get(device).map(|entry| entry.device.charset);
+        let charset = self.manners(device).charset.or(own).unwrap_or_default();
+        manscdp::document(body, charset, style.edition)
     }
 
     /// The registry did not keep what the answer would have promised.
@@ -469,5 +455,13 @@ impl Devices {
     }
 }
 
-/// The methods that a platform must list at least.
-const ALLOW: &str = "REGISTER, MESSAGE, INVITE, ACK, BYE, CANCEL, INFO, OPTIONS";
+/// The methods that a platform must list at least, and NOTIFY.
+const ALLOW: &str = "REGISTER, MESSAGE, INVITE, ACK, BYE, CANCEL, INFO, OPTIONS, NOTIFY";
+
+/// A short digest, to tell a text from others of the same sender.
+fn digest_of(text: impl AsRef<[u8]>) -> u64 {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_ref());
+    hasher.finish()
+}

@@ -1,12 +1,23 @@
 //! Devices in virtual time: the test plays the devices, the registry and the clock.
 
+mod alarm;
+mod ask;
 mod catalog;
+mod changes;
+mod findings;
 mod presence;
 mod registration;
+mod selftest;
+mod storm;
+mod subscription;
+
+use std::sync::Arc;
 
 use super::*;
+use crate::gb::conformance::Rule;
+use crate::gb::manscdp::write;
 use crate::gb::time::{Offset, UnixMillis};
-use crate::registry::AddedBy;
+use crate::registry::{AddedBy, Finding, Profile, Profiles, Route};
 use crate::sip::digest::{self, Challenge};
 use crate::sip::{Output, Transactions, Transport};
 
@@ -52,12 +63,22 @@ fn origin() -> Instant {
 #[derive(Default)]
 struct Out {
     responses: Vec<Message>,
-    requests: Vec<(Purpose, Flow, Message)>,
+    requests: Vec<Sent>,
     writes: Vec<Write>,
     seen: usize,
     synced: Vec<(u64, Result<Synced, Failure>)>,
+    answered: Vec<(u64, Result<Outcome, Failure>)>,
     events: Vec<Event>,
+    /// SUBSCRIBEs, apart from the other requests.
+    subscribes: Vec<Sent>,
+    /// Rules that the device was seen to break for the first time, apart from the other events.
+    departures: Vec<Rule>,
+    /// Findings that were written, apart from the other writes.
+    findings: Vec<Vec<Finding>>,
 }
+
+/// A request to a device.
+type Sent = (Purpose, Flow, Message);
 
 impl Out {
     /// The codes of the responses.
@@ -148,15 +169,25 @@ impl Devices {
                 let connected = session.flow.connection == 0 || on.is_some_and(|ids| ids.contains(id));
                 assert!(connected, "a close would not be noticed");
             } else {
-                assert!(entry.sync.is_none(), "nobody can answer");
+                assert!(entry.sync.is_none() && entry.asked() == 0, "nobody can answer");
+                assert!(entry.test.is_none(), "a test would wait for ever");
             }
         }
+        let asked: usize = self.entries.values().map(Entry::asked).sum();
+        assert_eq!(asked, self.asking);
+        let dialogs: HashMap<String, Id> = self
+            .entries
+            .iter()
+            .flat_map(|(id, entry)| entry.subscriptions.iter().map(move |own| (own, id)))
+            .filter_map(|(own, id)| Some((own.call_id()?.to_owned(), *id)))
+            .collect();
+        assert_eq!(dialogs, self.dialogs, "each dialog is a subscription's");
     }
 
     /// Whether all that is left is the devices themselves.
     pub(crate) fn is_idle(&self) -> bool {
         let waiting = self.pending.len() + self.sync_queue.len() + self.actions.len();
-        waiting + self.timers.len() + self.by_connection.len() == 0
+        waiting + self.timers.len() + self.by_connection.len() + self.asking + self.dialogs.len() == 0
     }
 
     pub(crate) fn known(&self) -> usize {
@@ -188,7 +219,17 @@ pub(crate) fn settings() -> Settings {
         expires_max: Duration::from_secs(86_400),
         date_header: DateHeader::Gb,
         offset: Offset::BEIJING,
+        profiles: Arc::new(profiles("{}")),
+        redirect: None,
     }
+}
+
+/// A profile for all, with these subscriptions.
+fn profiles(subscribe: &str) -> Profiles {
+    let text = format!(
+        "name: standard\nknobs:\n  - set: subscribe\n    to: {subscribe}\n    why: as the test needs it\n"
+    );
+    Profiles::new(vec![Profile::from_yaml("standard.yaml", &text).unwrap()]).unwrap()
 }
 
 fn bench() -> Bench {
@@ -214,9 +255,18 @@ impl Bench {
         while let Some(action) = self.devices.poll_action() {
             match action {
                 Action::Respond { message, .. } => out.responses.push(message),
-                Action::Request { purpose, flow, message, .. } => out.requests.push((purpose, flow, message)),
+                Action::Request { purpose, flow, message, .. } => {
+                    let subscribe = matches!(purpose, Purpose::Subscribe(..));
+                    let list = if subscribe { &mut out.subscribes } else { &mut out.requests };
+                    list.push((purpose, flow, message));
+                }
                 Action::Write { token, writes } => {
-                    out.writes.extend(writes);
+                    for write in writes {
+                        match write {
+                            Write::PutFindings { findings, .. } => out.findings.push(findings),
+                            write => out.writes.push(write),
+                        }
+                    }
                     match (token, self.disk) {
                         (Some(token), Some(kept)) => self.devices.committed(self.now, token, kept),
                         (Some(token), None) => self.waiting.push(token),
@@ -225,6 +275,8 @@ impl Bench {
                 }
                 Action::Seen { .. } => out.seen += 1,
                 Action::Synced { waiter, outcome } => out.synced.push((waiter.0, outcome)),
+                Action::Answered { waiter, outcome } => out.answered.push((waiter.0, outcome)),
+                Action::Event(Event::Departure { rule, .. }) => out.departures.push(rule),
                 Action::Event(event) => out.events.push(event),
             }
         }
@@ -325,6 +377,24 @@ impl Bench {
         self.message(device, flow, &write::keepalive(1, &device, &[]))
     }
 
+    /// What came of a request to the device.
+    fn answer_sip(&mut self, sent: &Sent, code: u16) -> Out {
+        let answer = sent.2.response(code).with_to_tag("d");
+        self.devices.answered(self.now, id(DEVICE), sent.0, Ok(&answer));
+        self.out()
+    }
+
+    /// A request to the device that nobody answers.
+    fn lose(&mut self, sent: &Sent) -> Out {
+        self.devices.answered(self.now, id(DEVICE), sent.0, Err(Unanswered::Timeout));
+        self.out()
+    }
+
+    fn ask(&mut self, waiter: u64, target: Id, request: Request) -> Out {
+        self.devices.ask(self.now, Waiter(waiter), id(DEVICE), target, request);
+        self.out()
+    }
+
     fn is_online(&self, device: Id) -> bool {
         self.devices.reach(&device).is_ok()
     }
@@ -337,4 +407,9 @@ fn page(device: Id, sum: usize, digits: &[u64]) -> String {
         .map(|digit| manscdp::CatalogItem::new(id("34020000001310000000").nth(*digit), "camera"))
         .collect();
     write::response_catalog(1, &device, sum, &items, manscdp::Edition::default())
+}
+
+/// The body of a request to a device.
+fn body_of(sent: &Sent) -> manscdp::Message {
+    manscdp::parse(&sent.2.body, &mut History::default()).unwrap()
 }

@@ -1,15 +1,20 @@
 //! The words of this room: settings, what it asks of its surroundings, and what it reports.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::gb::conformance::Rule;
 use crate::gb::id::Id;
+use crate::gb::manscdp::answer::PtzPosition;
+use crate::gb::manscdp::{Position, SnapshotFinished, UpgradeResult, VideoUpload};
 use crate::gb::time::Offset;
-use crate::registry::{Cause, Write};
+use crate::registry::{Alarm, Cause, Profiles, Write};
 use crate::sip::{Flow, Message, ServerKey};
 
-use super::Synced;
+use super::request::{Outcome, Topic};
+use super::{Failure, Synced};
 
 /// How the final 200 of a registration tells the time (clause 9.10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -43,8 +48,12 @@ pub struct Settings {
     pub expires_max: Duration,
     /// The form of the Date header.
     pub date_header: DateHeader,
-    /// The platform's time zone, for the Date header.
+    /// The platform's time zone, for the Date header and the times in bodies.
     pub offset: Offset,
+    /// What is known of vendors.
+    pub profiles: Arc<Profiles>,
+    /// Where devices of 2022 are sent to register instead, as `sip:ID@HOST:PORT`.
+    pub redirect: Option<String>,
 }
 
 /// Somebody who waits for a device operation, as numbered by the shell.
@@ -62,6 +71,10 @@ pub enum Purpose {
     Catalog,
     /// A DeviceInfo query.
     Info,
+    /// What somebody asked for, with its SN.
+    Ask(u32),
+    /// A subscription, with the SN in the SUBSCRIBE.
+    Subscribe(Topic, u32),
     /// A command to send a key frame, or the answer to an alarm: nothing depends on it.
     Notice,
 }
@@ -106,12 +119,19 @@ pub enum Action {
         /// What the sync brought.
         outcome: Result<Synced, Failure>,
     },
+    /// Tell whoever asked something of a device.
+    Answered {
+        /// Who waits.
+        waiter: Waiter,
+        /// What came of it.
+        outcome: Result<Outcome, Failure>,
+    },
     /// Something that others may want to know.
     Event(Event),
 }
 
 /// What happened to devices.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A device went offline: its calls are over.
     Offline {
@@ -143,74 +163,70 @@ pub enum Event {
         /// Why.
         reason: &'static str,
     },
-    /// An alarm was notified.
+    /// An alarm was told by a device or raised by a person, and is kept.
     Alarm {
-        /// The device that sent it.
-        device: Id,
+        /// As it is kept.
+        alarm: Box<Alarm>,
+        /// Whether it is a repetition, merged into the first one.
+        repeated: bool,
     },
-}
-
-/// Why an operation on a device failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// No such device.
-    NotFound,
-    /// The device cannot be reached now.
-    Offline,
-    /// The device did not answer in time.
-    NoAnswer,
-    /// The device refused with a SIP status code.
-    Refused(u16),
-    /// Too many wait for the same already.
-    Busy,
-}
-
-impl Failure {
-    /// The stable code, as in problem documents.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Failure::NotFound => "not_found",
-            Failure::Offline => "device_offline",
-            Failure::NoAnswer => "no_answer",
-            Failure::Refused(_) => "refused",
-            Failure::Busy => "busy",
-        }
-    }
-
-    /// The step at which it stopped.
-    pub fn step(&self) -> &'static str {
-        match self {
-            Failure::NotFound => "lookup",
-            Failure::Offline => "registration",
-            Failure::NoAnswer | Failure::Refused(_) => "query",
-            Failure::Busy => "queue",
-        }
-    }
-
-    /// One sentence for a person.
-    pub fn detail(&self) -> String {
-        match self {
-            Failure::NotFound => "no such device".to_owned(),
-            Failure::Offline => "the device is offline".to_owned(),
-            Failure::NoAnswer => "the device did not answer the query in time".to_owned(),
-            Failure::Refused(code) => format!("the device answered the query with {code}"),
-            Failure::Busy => "too many wait for this already".to_owned(),
-        }
-    }
-
-    /// What to check.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Failure::NotFound => "Check the id; a device appears once it has registered or was added.",
-            Failure::Offline => {
-                "Check power and network of the device, and that its keepalives reach this gateway."
-            }
-            Failure::NoAnswer => {
-                "The device acknowledges but sends no answer, or its answer is lost: try TCP for SIP, since large \
-                 answers over UDP are fragmented."
-            }
-            Failure::Refused(_) => "Look up the status code in the device's log.",
-            Failure::Busy => "Wait for the operation that runs, then ask again.",
-        }
-    }
+    /// Something is at another place.
+    Position {
+        /// The device that told.
+        device: Id,
+        /// What is there: a channel, or the device itself.
+        channel: Id,
+        /// Where.
+        position: Position,
+    },
+    /// A camera looks elsewhere.
+    PtzPosition {
+        /// The device that told.
+        device: Id,
+        /// The camera.
+        channel: Id,
+        /// Where to.
+        position: PtzPosition,
+    },
+    /// Snapshots were taken and uploaded, or not all of them.
+    SnapshotFinished {
+        /// The device.
+        device: Id,
+        /// The camera.
+        channel: Id,
+        /// The session that asked for them, and the files.
+        finished: SnapshotFinished,
+    },
+    /// A firmware upgrade ended.
+    UpgradeResult {
+        /// The device.
+        device: Id,
+        /// The session that asked for it, and how it went.
+        result: UpgradeResult,
+    },
+    /// A device wants to push video (clause A.2.5 of 2022).
+    VideoUpload {
+        /// The device.
+        device: Id,
+        /// The camera.
+        channel: Id,
+        /// When and where.
+        upload: VideoUpload,
+    },
+    /// A recording was sent to its end, told outside of its dialog.
+    FileEnd {
+        /// The device.
+        device: Id,
+        /// The channel.
+        channel: Id,
+    },
+    /// A device departs from the standard in a way that was not seen of it before.
+    Departure {
+        /// The device.
+        device: Id,
+        /// The rule that it breaks.
+        rule: Rule,
+        /// What was seen.
+        sample: String,
+    },
 }

@@ -156,7 +156,7 @@ fn after_a_restart_udp_is_served_at_once_and_tcp_when_it_connects() {
     let mut bench = bench();
     let later = bench.now.unix.0 + 1_000_000;
     let device = Device::new(id(DEVICE), AddedBy::Registration, UnixMillis(0));
-    bench.devices.restore(bench.now, device.clone(), Some(record(Transport::Udp, later)));
+    bench.devices.restore(bench.now, device.clone(), Some(record(Transport::Udp, later)), &[]);
     assert!(bench.out().writes.is_empty() && bench.is_online(id(DEVICE)));
     assert_eq!(bench.keepalive(id(DEVICE), udp("192.0.2.20:7000")).codes(), [200]);
     bench.later(170.0);
@@ -168,7 +168,7 @@ fn after_a_restart_udp_is_served_at_once_and_tcp_when_it_connects() {
     assert_eq!(bench.later(1_000.0).offline(), [Cause::Expired], "as it was granted before");
 
     let mut bench = self::bench();
-    bench.devices.restore(bench.now, device, Some(record(Transport::Tcp, later)));
+    bench.devices.restore(bench.now, device, Some(record(Transport::Tcp, later)), &[]);
     let out = bench.out();
     assert!(out.wrote(&Write::Offline { device: id(DEVICE), cause: Cause::Disconnected }));
     assert!(out.events.is_empty() && !bench.is_online(id(DEVICE)));
@@ -181,16 +181,16 @@ fn a_restart_ends_what_ran_out_meanwhile() {
     let mut bench = bench();
     let now = bench.now.unix.0;
     let device = Device::new(id(DEVICE), AddedBy::Registration, UnixMillis(0));
-    bench.devices.restore(bench.now, device.clone(), Some(record(Transport::Udp, now)));
+    bench.devices.restore(bench.now, device.clone(), Some(record(Transport::Udp, now)), &[]);
     let out = bench.out();
     assert!(out.wrote(&Write::EndRegistration { device: id(DEVICE), cause: Cause::Expired }));
     assert_eq!(bench.keepalive(id(DEVICE), udp(HOME)).codes(), [403]);
 
     // One that is not registered costs nothing; a clock that was wrong makes nothing last for ever.
     let mut bench = self::bench();
-    bench.devices.restore(bench.now, device.clone(), None);
+    bench.devices.restore(bench.now, device.clone(), None, &[]);
     assert!(bench.out().writes.is_empty() && bench.devices.timers.is_empty());
-    bench.devices.restore(bench.now, device, Some(record(Transport::Udp, i64::MAX)));
+    bench.devices.restore(bench.now, device, Some(record(Transport::Udp, i64::MAX)), &[]);
     bench.later(86_400.0);
     assert_eq!(bench.devices.registrations(), 0);
 }
@@ -200,7 +200,7 @@ fn the_first_refresh_after_a_restart_asks_for_the_catalog() {
     let mut bench = bench();
     let later = bench.now.unix.0 + 1_000_000;
     let device = Device::new(id(DEVICE), AddedBy::Registration, UnixMillis(0));
-    bench.devices.restore(bench.now, device, Some(record(Transport::Udp, later)));
+    bench.devices.restore(bench.now, device, Some(record(Transport::Udp, later)), &[]);
     assert!(bench.keepalive(id(DEVICE), udp(HOME)).requests.is_empty());
     assert_eq!(bench.register(id(DEVICE), udp(HOME)).purposes(), [Purpose::Catalog]);
 }
@@ -225,7 +225,7 @@ fn a_device_tells_of_itself() {
 
     let mut named = out.device().unwrap().clone();
     named.name = "an administrator's".to_owned();
-    bench.devices.put(named);
+    bench.devices.put(bench.now, named);
     for told in ["east gate", "west gate"] {
         assert!(bench.message(id(DEVICE), udp(HOME), &info(Some(told), None)).writes.is_empty());
     }
@@ -253,7 +253,7 @@ fn a_device_is_spoken_to_in_its_charset() {
     let mut bench = self::bench();
     let later = bench.now.unix.0 + 1_000_000;
     let device = Device { name: String::new(), ..device };
-    bench.devices.restore(bench.now, device, Some(record(Transport::Udp, later)));
+    bench.devices.restore(bench.now, device, Some(record(Transport::Udp, later)), &[]);
     assert_eq!(bench.bytes(id(DEVICE), udp(HOME), school).device().unwrap().name, "学校");
 }
 
@@ -286,21 +286,6 @@ fn a_body_that_cannot_be_read_is_a_sign_of_life_all_the_same() {
     let unknown = "<Notify><CmdType>Weather</CmdType><SN>1</SN></Notify>";
     let out = bench.message(id(DEVICE), udp(HOME), unknown);
     assert_eq!((out.codes(), out.events.len()), (vec![200], 0));
-}
-
-#[test]
-fn an_alarm_is_answered_twice() {
-    let mut bench = bench();
-    bench.settled(id(DEVICE), udp(HOME));
-    let camera = "34020000001310000001";
-    let alarm = format!("<Notify><CmdType>Alarm</CmdType><SN>17</SN><DeviceID>{camera}</DeviceID></Notify>");
-    let out = bench.message(id(DEVICE), udp(HOME), &alarm);
-    assert_eq!(out.codes(), [200]);
-    assert_eq!(out.events, [Event::Alarm { device: id(DEVICE) }]);
-    assert_eq!(out.purposes(), [Purpose::Notice]);
-    let answer = manscdp::parse(&out.requests[0].2.body, &mut History::default()).unwrap();
-    assert!(answer.is(manscdp::Root::Response, "Alarm"));
-    assert_eq!((answer.sn, answer.device_id, answer.result()), (17, Some(id(camera)), Some(true)));
 }
 
 #[test]

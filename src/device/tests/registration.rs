@@ -83,7 +83,7 @@ fn without_a_password_of_the_platform_only_those_added_before_may_register() {
     let request = bench.request(Method::Register, DEVICE, flow);
     let out = bench.deliver(flow, request);
     assert_eq!((out.codes(), out.refusals()), (vec![403], vec!["unknown_device"]));
-    bench.devices.put(Device::new(id(DEVICE), AddedBy::Admin, UnixMillis(0)));
+    bench.devices.put(bench.now, Device::new(id(DEVICE), AddedBy::Admin, UnixMillis(0)));
     let request = bench.request(Method::Register, DEVICE, flow);
     assert_eq!(bench.deliver(flow, request).refusals(), ["no_password"]);
 }
@@ -94,7 +94,7 @@ fn a_password_of_its_own_comes_before_that_of_the_platform() {
     let flow = udp("192.0.2.20:5060");
     let mut device = Device::new(id(DEVICE), AddedBy::Admin, UnixMillis(0));
     device.password = Some(crate::registry::Secret::new("its own"));
-    bench.devices.put(device);
+    bench.devices.put(bench.now, device);
     for (password, codes) in [(PASSWORD, [403]), ("its own", [200])] {
         let challenge = bench.knock(id(DEVICE), flow);
         let request = bench.request(Method::Register, DEVICE, flow);
@@ -176,6 +176,7 @@ fn a_registration_runs_out() {
     let out = bench.later(1.0);
     assert_eq!(out.offline(), [Cause::Expired]);
     assert!(out.writes.contains(&Write::EndRegistration { device: id(DEVICE), cause: Cause::Expired }));
+    bench.later(60.0);
     assert_eq!(bench.devices.next_timeout(), None);
 }
 
@@ -231,7 +232,7 @@ fn what_is_learnt_while_a_registration_waits_stays() {
     bench.deliver(flow, request);
     let mut device = bench.devices.device(&id(DEVICE)).unwrap().clone();
     device.name = "north gate".to_owned();
-    bench.devices.put(device);
+    bench.devices.put(bench.now, device);
     let token = bench.waiting.remove(0);
     bench.devices.committed(bench.now, token, true);
     assert_eq!(bench.out().codes(), [200]);
