@@ -14,13 +14,14 @@
 pub mod dialog;
 pub mod digest;
 pub mod framer;
+mod hex;
 pub mod message;
 pub mod token;
 pub mod transaction;
 
 pub use dialog::Dialog;
 pub use framer::{Frame, FrameError, Framer};
-pub use message::{Address, Message, Method, ParseError, Start, Via};
+pub use message::{Address, Departure, Message, Method, ParseError, Start, Summary, Via};
 pub use token::{Tokens, shard_of};
 pub use transaction::{ClientKey, Output, ServerKey, Transactions};
 

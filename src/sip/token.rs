@@ -5,7 +5,8 @@
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use std::fmt::Write;
+
+use super::hex::push_hex;
 
 /// RFC 3261 8.1.1.7: a branch that is unique begins with it.
 pub(crate) const COOKIE: &str = "z9hG4bK";
@@ -18,7 +19,8 @@ const HASH: usize = 10;
 
 /// A source of tokens for one shard.
 pub struct Tokens {
-    seed: [u8; 32],
+    /// `None` never occurs: HMAC takes a key of any length.
+    keyed: Option<Hmac<Sha256>>,
     shard: u16,
     made: u64,
 }
@@ -26,32 +28,39 @@ pub struct Tokens {
 impl Tokens {
     /// `seed` must be random, and fresh at each start: the counter begins anew.
     pub fn new(seed: [u8; 32], shard: u16) -> Tokens {
-        Tokens { seed, shard, made: 0 }
+        Tokens { keyed: Hmac::new_from_slice(&seed).ok(), shard, made: 0 }
     }
 
     /// A fresh token, fit for a tag.
     pub fn tag(&mut self) -> String {
-        self.made = self.made.wrapping_add(1);
-        let mut token = format!("{MARK}{:04x}", self.shard);
-        // HMAC takes a key of any length; the error cannot occur.
-        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.seed) {
-            mac.update(&self.shard.to_be_bytes());
-            mac.update(&self.made.to_be_bytes());
-            for byte in mac.finalize().into_bytes().iter().take(HASH) {
-                let _ = write!(token, "{byte:02x}");
-            }
-        }
-        token
+        self.token("", "")
     }
 
     /// A fresh branch (RFC 3261 8.1.1.7).
     pub fn branch(&mut self) -> String {
-        format!("{COOKIE}{}", self.tag())
+        self.token(COOKIE, "")
     }
 
     /// A fresh Call-ID; `host` is our address or domain.
     pub fn call_id(&mut self, host: &str) -> String {
-        format!("{}@{host}", self.tag())
+        let mut id = self.token("", "@");
+        id.push_str(host);
+        id
+    }
+
+    fn token(&mut self, before: &str, after: &str) -> String {
+        self.made = self.made.wrapping_add(1);
+        let mut token = String::with_capacity(COOKIE.len() + MARK.len() + 4 + 2 * HASH);
+        token.push_str(before);
+        token.push_str(MARK);
+        push_hex(&mut token, &self.shard.to_be_bytes());
+        if let Some(mut mac) = self.keyed.clone() {
+            mac.update(&self.shard.to_be_bytes());
+            mac.update(&self.made.to_be_bytes());
+            push_hex(&mut token, mac.finalize().into_bytes().get(..HASH).unwrap_or_default());
+        }
+        token.push_str(after);
+        token
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod datagrams;
 mod inbox;
+mod large;
 mod outlet;
 mod streams;
 #[cfg(test)]

@@ -14,8 +14,10 @@ use tracing::debug;
 
 use super::datagrams::{self, Waiting};
 use super::inbox::Entry;
+use super::large::{Decision, LONGEST_DATAGRAM, Large};
 use super::{Limits, dropped, streams};
 use crate::net::bind::plain;
+use crate::net::clock;
 use crate::net::gate::Gate;
 use crate::net::route::{Advertise, as_known_to, local_address_towards};
 use crate::net::udp::Socket;
@@ -63,6 +65,7 @@ pub struct Outlet {
 struct Shared {
     udp: Vec<UdpOut>,
     streams: Mutex<Streams>,
+    large: Mutex<Large>,
     next: AtomicU64,
     /// Where we listen for streams, to tell peers of connections that we make.
     tcp: Vec<SocketAddr>,
@@ -121,11 +124,12 @@ impl Outlet {
             })
             .collect();
         let gate = Gate::new(limits.connections, limits.connections_per_address);
-        let streams = Mutex::default();
+        let (streams, large) = (Mutex::default(), Mutex::default());
         Outlet {
             shared: Arc::new(Shared {
                 udp,
                 streams,
+                large,
                 next: AtomicU64::new(1),
                 tcp,
                 advertise,
@@ -143,10 +147,42 @@ impl Outlet {
     /// Why it was not sent. That it was sent does not mean that it arrives.
     pub fn send(&self, flow: &Flow, bytes: Bytes) -> Result<(), NotSent> {
         let sent = match flow.transport {
+            Transport::Udp if bytes.len() > LONGEST_DATAGRAM => self.send_long(flow, bytes),
             Transport::Udp => self.send_datagram(flow, bytes),
             Transport::Tcp | Transport::Tls => self.send_on_stream(flow.connection, bytes),
         };
         sent.inspect_err(|not_sent| dropped(not_sent.reason()))
+    }
+
+    /// Sends over TCP, where the peer has it, what is too long for a datagram.
+    fn send_long(&self, flow: &Flow, bytes: Bytes) -> Result<(), NotSent> {
+        let open = self.shared.streams.lock().by_remote.get(&flow.remote).copied();
+        let decision = self.shared.large.lock().decide(clock::now(), *flow, &bytes, open.is_some());
+        match (decision, open) {
+            (Decision::Stream(rewritten), Some(connection)) => {
+                self.send_on_stream(connection, rewritten).or_else(|_| self.send_datagram(flow, bytes))
+            }
+            (Decision::Held, _) => Ok(()),
+            (Decision::Try, _) => {
+                tokio::spawn(streams::try_connect(self.clone(), flow.remote));
+                Ok(())
+            }
+            (Decision::Datagram | Decision::Stream(_), _) => self.send_datagram(flow, bytes),
+        }
+    }
+
+    /// What came of trying a connection for what is too long: it leaves, by whichever way.
+    pub(super) fn tried(&self, remote: SocketAddr, connected: bool) {
+        let held = self.shared.large.lock().tried(clock::now(), remote, connected);
+        for (flow, bytes) in held {
+            // Counted where it fails; whoever sent it repeats it.
+            let _ = self.send(&flow, bytes);
+        }
+    }
+
+    /// Makes a TCP connection known that was made to a peer.
+    pub(super) fn connected(&self, remote: SocketAddr) -> (Flow, Queue) {
+        self.open(Transport::Tcp, self.local_towards(remote), remote)
     }
 
     fn send_datagram(&self, flow: &Flow, bytes: Bytes) -> Result<(), NotSent> {

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::inbox::Entry;
 use super::outlet::{Outlet, Queue};
-use super::{Inbound, Limits, dropped, transport};
+use super::{Inbound, Limits, dropped, large, transport};
 use crate::net::bind::{plain, tune};
 use crate::net::clock;
 use crate::sip::framer::Limits as FrameLimits;
@@ -112,6 +112,22 @@ pub(super) async fn connect(outlet: Outlet, flow: Flow, queue: Queue) {
             dropped("connect_failed");
             debug!(remote = %flow.remote, error, "cannot connect for SIP");
             finish(&outlet, &flow).await;
+        }
+    }
+}
+
+/// Tries a connection to a peer of which only its UDP is known, then serves it.
+pub(super) async fn try_connect(outlet: Outlet, remote: SocketAddr) {
+    match timeout(large::CONNECT, TcpStream::connect(remote)).await {
+        Ok(Ok(stream)) => {
+            tune(&stream);
+            let (flow, queue) = outlet.connected(remote);
+            outlet.tried(remote, true);
+            run(stream, flow, queue, outlet).await;
+        }
+        _ => {
+            debug!(%remote, "no TCP for long requests");
+            outlet.tried(remote, false);
         }
     }
 }

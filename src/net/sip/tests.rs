@@ -263,6 +263,40 @@ async fn we_connect_where_there_is_no_connection() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_for_a_datagram_goes_over_tcp_where_there_is_one() {
+    let (mut edge, _stop) = edge(limits());
+    let listener = TcpListener::bind(localhost()).await.unwrap();
+    let device = UdpSocket::bind(listener.local_addr().unwrap()).await.unwrap();
+    let remote = device.local_addr().unwrap();
+    let flow = Flow { transport: Transport::Udp, local: edge.bound.udp[0], remote, connection: 0 };
+    let long = |body: u8| Bytes::from(request(&[body; 2000]));
+    let mut buffer = vec![0; 8192];
+
+    edge.outlet.send(&flow, Bytes::from(request(b"short"))).unwrap();
+    assert_eq!(device.recv(&mut buffer).await.unwrap(), request(b"short").len());
+    edge.outlet.send(&flow, long(b'1')).unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let length = long(b'1').len();
+    stream.read_exact(&mut buffer[..length]).await.unwrap();
+    assert!(String::from_utf8_lossy(&buffer).contains("Via: SIP/2.0/TCP 127.0.0.1:5061;"));
+    edge.outlet.send(&flow, long(b'2')).unwrap();
+    stream.read_exact(&mut buffer[..length]).await.unwrap();
+    // The answer comes by the same way and names the branch.
+    stream.write_all(&request(b"answer")).await.unwrap();
+    assert_eq!(message(&mut edge).await.1.body, "answer");
+    // Not answered there: from now on it goes as a datagram.
+    edge.outlet.send(&flow, long(b'2')).unwrap();
+    assert_eq!(device.recv(&mut buffer).await.unwrap(), length);
+    assert!(buffer.starts_with(&long(b'2')));
+
+    // A device without TCP gets the datagram at once.
+    let device = UdpSocket::bind(localhost()).await.unwrap();
+    let flow = Flow { remote: device.local_addr().unwrap(), ..flow };
+    edge.outlet.send(&flow, long(b'3')).unwrap();
+    assert_eq!(device.recv(&mut buffer).await.unwrap(), length);
+}
+
+#[tokio::test]
 async fn tls_asks_for_the_certificate_of_a_client() {
     let stop = CancellationToken::new();
     let directory = tls::tests::directory();

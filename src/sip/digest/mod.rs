@@ -1,4 +1,5 @@
-//! Digest authentication (RFC 2617 as RFC 3261 22 uses it, RFC 7616 for SHA-256), both sides.
+//! Digest authentication (RFC 2617 as RFC 3261 22 uses it, RFC 8760 for SHA-256), both sides; with SM3 as a hash, an
+//! extension that some Chinese devices share.
 //!
 //! GB/T 28181 registers with it: 401 with a challenge, REGISTER again with the answer. The answer is checked
 //! over the user name, realm and uri exactly as the device sent them, since devices differ in all three; what
@@ -10,9 +11,13 @@ mod tests;
 
 pub use nonce::Nonces;
 
+use super::hex::push_hex;
 use md5::{Digest, Md5};
 use nonce::Use;
 use sha2::Sha256;
+use sm3::Sm3;
+use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Instant;
 use subtle::ConstantTimeEq;
@@ -20,9 +25,13 @@ use subtle::ConstantTimeEq;
 /// The hash of a digest.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
 pub enum Algorithm {
+    /// What every device knows.
     #[default]
     Md5,
+    /// RFC 8760.
     Sha256,
+    /// GB/T 32905; no edition of GB/T 28181 defines it for REGISTER.
+    Sm3,
 }
 
 impl Algorithm {
@@ -31,30 +40,48 @@ impl Algorithm {
         match self {
             Algorithm::Md5 => "MD5",
             Algorithm::Sha256 => "SHA-256",
+            Algorithm::Sm3 => "SM3",
         }
     }
 
-    fn named(name: &str) -> Option<Algorithm> {
-        [Algorithm::Md5, Algorithm::Sha256]
+    /// The algorithm of that name, in any case.
+    pub fn named(name: &str) -> Option<Algorithm> {
+        [Algorithm::Md5, Algorithm::Sha256, Algorithm::Sm3]
             .into_iter()
             .find(|known| known.as_str().eq_ignore_ascii_case(name))
     }
 
     /// The hash of the parts joined by colons, in lower-case hexadecimal.
     fn hash(self, parts: &[&str]) -> String {
-        let joined = parts.join(":");
         match self {
-            Algorithm::Md5 => hex(&Md5::digest(joined.as_bytes())),
-            Algorithm::Sha256 => hex(&Sha256::digest(joined.as_bytes())),
+            Algorithm::Md5 => hashed::<Md5>(parts),
+            Algorithm::Sha256 => hashed::<Sha256>(parts),
+            Algorithm::Sm3 => hashed::<Sm3>(parts),
         }
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+fn hashed<D: Digest>(parts: &[&str]) -> String {
+    let mut hash = D::new();
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 {
+            hash.update(b":");
+        }
+        hash.update(part.as_bytes());
+    }
+    let hash = hash.finalize();
+    let mut text = String::with_capacity(2 * hash.len());
+    push_hex(&mut text, &hash);
+    text
+}
+
+/// Whether `sent`, in letters of either case, is `ours`; in constant time.
+fn same_hex(ours: &str, sent: &str) -> bool {
+    if ours.len() != sent.len() {
+        return false;
+    }
+    let same = ours.bytes().zip(sent.bytes()).map(|(ours, sent)| ours.ct_eq(&sent.to_ascii_lowercase()));
+    same.fold(subtle::Choice::from(1), |all, one| all & one).into()
 }
 
 /// What cannot be read as digest parameters.
@@ -82,7 +109,8 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// A challenge in MD5 with `qop="auth"`, which all known devices answer in one way or the other.
+    /// A challenge in MD5 with `qop="auth"`, which all known devices answer in one way or the other. For another
+    /// algorithm, set it.
     pub fn new(realm: &str, nonce: String, stale: bool) -> Challenge {
         Challenge {
             realm: realm.to_owned(),
@@ -99,10 +127,10 @@ impl Challenge {
     /// # Errors
     /// [`BadDigest`] for another scheme, or without realm or nonce.
     pub fn parse(value: &str) -> Result<Challenge, BadDigest> {
-        let fields = Fields::read(value)?;
+        let mut fields = Fields::read(value)?;
         Ok(Challenge {
-            realm: fields.demand("realm")?,
-            nonce: fields.demand("nonce")?,
+            realm: fields.demand("realm")?.into_owned(),
+            nonce: fields.demand("nonce")?.into_owned(),
             algorithm: fields.algorithm(),
             // The offer is a list: "auth,auth-int".
             qop: fields
@@ -132,39 +160,38 @@ impl fmt::Display for Challenge {
 
 /// What a device answers: the value of Authorization.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Credentials {
-    pub username: String,
-    pub realm: String,
-    pub nonce: String,
-    pub uri: String,
+pub struct Credentials<'a> {
+    pub username: Cow<'a, str>,
+    pub realm: Cow<'a, str>,
+    pub nonce: Cow<'a, str>,
+    pub uri: Cow<'a, str>,
     /// Hexadecimal.
-    pub response: String,
+    pub response: Cow<'a, str>,
     /// `None` if it is not one of ours; without the parameter it is MD5.
     pub algorithm: Option<Algorithm>,
-    pub qop: Option<String>,
+    pub qop: Option<Cow<'a, str>>,
     /// The count as sent; it goes into the hash as text.
-    pub nc: Option<String>,
-    pub cnonce: Option<String>,
+    pub nc: Option<Cow<'a, str>>,
+    pub cnonce: Option<Cow<'a, str>>,
 }
 
-impl Credentials {
+impl<'a> Credentials<'a> {
     /// Reads the value of an Authorization. Names in any case, values with and without quotes.
     ///
     /// # Errors
     /// [`BadDigest`] for another scheme, or if a part is missing without which nothing can be computed.
-    pub fn parse(value: &str) -> Result<Credentials, BadDigest> {
-        let fields = Fields::read(value)?;
-        let optional = |name| fields.get(name).map(str::to_owned);
+    pub fn parse(value: &'a str) -> Result<Credentials<'a>, BadDigest> {
+        let mut fields = Fields::read(value)?;
         Ok(Credentials {
+            algorithm: fields.algorithm(),
             username: fields.demand("username")?,
             realm: fields.demand("realm")?,
             nonce: fields.demand("nonce")?,
             uri: fields.demand("uri")?,
             response: fields.demand("response")?,
-            algorithm: fields.algorithm(),
-            qop: optional("qop").filter(|qop| !qop.is_empty()),
-            nc: optional("nc"),
-            cnonce: optional("cnonce"),
+            qop: fields.take("qop").filter(|qop| !qop.is_empty()),
+            nc: fields.take("nc"),
+            cnonce: fields.take("cnonce"),
         })
     }
 
@@ -183,7 +210,7 @@ impl Credentials {
     }
 }
 
-impl fmt::Display for Credentials {
+impl fmt::Display for Credentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = [
             ("Digest username", &self.username),
@@ -211,30 +238,40 @@ pub enum Verdict {
     /// again with `stale`; it is no failed login.
     Stale,
     Wrong,
-    /// Another algorithm than MD5 and SHA-256, or another qop than `auth`.
+    /// Another algorithm than the one that was asked for, or another qop than `auth`.
     Unsupported,
 }
 
-/// Judges an answer. `bind` and `realm` must be those that the nonce was issued for; `method` is that of the
-/// request that carries the answer.
+/// What an answer must fit.
+#[derive(Copy, Clone, Debug)]
+pub struct Demand<'a> {
+    /// The one that the challenge named.
+    pub algorithm: Algorithm,
+    /// The method of the request that carries the answer.
+    pub method: &'a str,
+    /// The realm that the nonce was issued for.
+    pub realm: &'a str,
+    /// Whom the nonce was issued for.
+    pub bind: &'a str,
+    pub password: &'a str,
+}
+
+/// Judges an answer.
 ///
 /// The hash is compared first and in constant time, so a wrong password is [`Verdict::Wrong`] whatever the
 /// nonce, and nothing is kept for a peer that does not know the password.
 pub fn verify(
     nonces: &mut Nonces,
     now: Instant,
-    bind: &str,
-    method: &str,
-    realm: &str,
-    password: &str,
-    credentials: &Credentials,
+    demand: &Demand<'_>,
+    credentials: &Credentials<'_>,
 ) -> Verdict {
-    let Some(algorithm) = credentials.algorithm else { return Verdict::Unsupported };
-    let Some(expected) = credentials.expected(algorithm, method, password) else {
-        return Verdict::Unsupported;
-    };
-    let response = credentials.response.to_ascii_lowercase();
-    if !bool::from(expected.as_bytes().ct_eq(response.as_bytes())) {
+    let &Demand { algorithm, method, realm, bind, password } = demand;
+    // A weaker one than asked for is not taken: it could be the choice of somebody in between (RFC 8760 5).
+    let offered = credentials.algorithm == Some(algorithm);
+    let expected = offered.then(|| credentials.expected(algorithm, method, password)).flatten();
+    let Some(expected) = expected else { return Verdict::Unsupported };
+    if !same_hex(&expected, &credentials.response) {
         return Verdict::Wrong;
     }
     let count = match (&credentials.qop, &credentials.nc) {
@@ -258,17 +295,17 @@ pub fn answer(
 ) -> Option<String> {
     let algorithm = challenge.algorithm?;
     let mut credentials = Credentials {
-        username: user.to_owned(),
-        realm: challenge.realm.clone(),
-        nonce: challenge.nonce.clone(),
-        uri: uri.to_owned(),
-        response: String::new(),
+        username: user.into(),
+        realm: challenge.realm.as_str().into(),
+        nonce: challenge.nonce.as_str().into(),
+        uri: uri.into(),
+        response: Cow::default(),
         algorithm: Some(algorithm),
-        qop: challenge.qop.then(|| "auth".to_owned()),
-        nc: challenge.qop.then(|| format!("{nc:08x}")),
-        cnonce: challenge.qop.then(|| cnonce.to_owned()),
+        qop: challenge.qop.then_some("auth".into()),
+        nc: challenge.qop.then(|| format!("{nc:08x}").into()),
+        cnonce: challenge.qop.then_some(cnonce.into()),
     };
-    credentials.response = credentials.expected(algorithm, method, password)?;
+    credentials.response = credentials.expected(algorithm, method, password)?.into();
     let mut value = credentials.to_string();
     if let Some(opaque) = &challenge.opaque {
         let _ = write!(value, ",opaque={}", Quoted(opaque));
@@ -282,6 +319,10 @@ struct Quoted<'a>(&'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
+        if !self.0.bytes().any(|b| matches!(b, b'"' | b'\\') || !(b' '..=b'~').contains(&b)) {
+            f.write_str(self.0)?;
+            return f.write_char('"');
+        }
         for c in self.0.chars().filter(|c| !c.is_control()) {
             if matches!(c, '"' | '\\') {
                 f.write_char('\\')?;
@@ -293,36 +334,42 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// `name=value` pairs after the scheme.
-struct Fields(Vec<(String, String)>);
+struct Fields<'a>(SmallVec<[(&'a str, Cow<'a, str>); 12]>);
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// More pairs than these are not read: RFC 7616 knows eleven.
     const MAX: usize = 24;
 
-    fn read(value: &str) -> Result<Fields, BadDigest> {
+    fn read(value: &'a str) -> Result<Fields<'a>, BadDigest> {
         let value = value.trim_start();
         let (scheme, rest) = value.split_once(char::is_whitespace).ok_or(BadDigest::Scheme)?;
         if !scheme.eq_ignore_ascii_case("Digest") {
             return Err(BadDigest::Scheme);
         }
-        let mut fields = Vec::new();
+        let mut fields = SmallVec::new();
         let mut rest = rest;
         while fields.len() < Fields::MAX {
             rest = rest.trim_start_matches([',', ' ', '\t']);
             let Some((name, after)) = rest.split_once('=') else { break };
             let (value, after) = one_value(after.trim_start());
-            fields.push((name.trim().to_owned(), value));
+            fields.push((name.trim(), value));
             rest = after;
         }
         Ok(Fields(fields))
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_ref())
     }
 
-    fn demand(&self, name: &'static str) -> Result<String, BadDigest> {
-        self.get(name).map(str::to_owned).ok_or(BadDigest::Missing(name))
+    /// The first value of that name, which is not there any more afterwards.
+    fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let place = self.0.iter().position(|(own, _)| own.eq_ignore_ascii_case(name))?;
+        Some(self.0.remove(place).1)
+    }
+
+    fn demand(&mut self, name: &'static str) -> Result<Cow<'a, str>, BadDigest> {
+        self.take(name).ok_or(BadDigest::Missing(name))
     }
 
     fn algorithm(&self) -> Option<Algorithm> {
@@ -331,25 +378,34 @@ impl Fields {
 }
 
 /// A token or quoted string, and what follows it.
-fn one_value(text: &str) -> (String, &str) {
+fn one_value(text: &str) -> (Cow<'_, str>, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(',').unwrap_or(text.len());
         let (value, rest) = text.split_at(end);
-        return (value.trim().to_owned(), rest);
+        return (value.trim().into(), rest);
     };
-    let mut value = String::new();
+    // As it stands, up to the first character that needs more than that.
+    let plain = quoted.find(['"', '\\']).unwrap_or(quoted.len());
+    let (begin, rest) = quoted.split_at(plain);
+    // Where the closing quote is missing, all that is left was the value.
+    if rest.is_empty() {
+        return (begin.into(), rest);
+    }
+    if let Some(rest) = rest.strip_prefix('"') {
+        return (begin.into(), rest);
+    }
+    let mut value = begin.to_owned();
     let mut escaped = false;
-    for (at, c) in quoted.char_indices() {
+    for (at, c) in rest.char_indices() {
         match c {
             _ if escaped => {
                 value.push(c);
                 escaped = false;
             }
             '\\' => escaped = true,
-            '"' => return (value, quoted.get(at + 1..).unwrap_or_default()),
+            '"' => return (value.into(), rest.get(at + 1..).unwrap_or_default()),
             _ => value.push(c),
         }
     }
-    // The closing quote is missing: all that is left was the value.
-    (value, "")
+    (value.into(), "")
 }

@@ -9,7 +9,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use subtle::ConstantTimeEq;
+
+use crate::sip::hex::push_hex;
 
 /// Bytes of the MAC in a nonce: 96 bits cannot be guessed within a nonce's lifetime, and the whole stays
 /// short enough for the fixed buffers of old firmware.
@@ -32,7 +33,8 @@ pub(crate) enum Use {
 
 /// Issues nonces and says whether one may be used.
 pub struct Nonces {
-    key: [u8; 32],
+    /// `None` never occurs: HMAC takes a key of any length.
+    keyed: Option<Hmac<Sha256>>,
     lifetime: Duration,
     capacity: usize,
     /// Where time began: the first instant that was seen.
@@ -50,7 +52,8 @@ impl Nonces {
     /// oldest nonce, whose owner then answers anew.
     pub fn new(key: [u8; 32], lifetime: Duration, capacity: usize) -> Nonces {
         let capacity = capacity.max(1);
-        Nonces { key, lifetime, capacity, epoch: None, issued: 0, used: BTreeMap::new(), floor: None }
+        let keyed = Hmac::new_from_slice(&key).ok();
+        Nonces { keyed, lifetime, capacity, epoch: None, issued: 0, used: BTreeMap::new(), floor: None }
     }
 
     /// A nonce that only this peer can use, in this realm. `bind` is what the answer will be checked with:
@@ -59,7 +62,10 @@ impl Nonces {
         self.issued = self.issued.wrapping_add(1);
         let serial = (u64::from(self.seconds(now)) << 32) | u64::from(self.issued);
         let mac = self.mac(serial, realm, bind);
-        format!("{serial:016x}{}", super::hex(&mac))
+        let mut nonce = String::with_capacity(DIGITS);
+        push_hex(&mut nonce, &serial.to_be_bytes());
+        push_hex(&mut nonce, &mac);
+        nonce
     }
 
     /// How many nonces are remembered.
@@ -108,14 +114,14 @@ impl Nonces {
         }
         let (serial, sent) = nonce.split_at_checked(16)?;
         let serial = Serial::from_str_radix(serial, 16).ok()?;
-        let mac = super::hex(&self.mac(serial, realm, bind));
-        bool::from(mac.as_bytes().ct_eq(sent.to_ascii_lowercase().as_bytes())).then_some(serial)
+        let mut mac = String::with_capacity(2 * MAC);
+        push_hex(&mut mac, &self.mac(serial, realm, bind));
+        super::same_hex(&mac, sent).then_some(serial)
     }
 
     fn mac(&self, serial: Serial, realm: &str, bind: &str) -> [u8; MAC] {
         let mut short = [0; MAC];
-        // HMAC takes a key of any length; the error cannot occur.
-        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) {
+        if let Some(mut mac) = self.keyed.clone() {
             mac.update(&serial.to_be_bytes());
             // The length keeps realm and bind apart.
             mac.update(&(realm.len() as u64).to_be_bytes());

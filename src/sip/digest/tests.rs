@@ -21,14 +21,22 @@ fn challenge(qop: bool) -> Challenge {
     Challenge { qop, ..Challenge::new(REALM, "5f3c9a1be7d24460".into(), false) }
 }
 
-fn credentials(challenge: &Challenge, password: &str, nc: u32) -> Credentials {
+fn credentials(challenge: &Challenge, password: &str, nc: u32) -> Credentials<'static> {
     let value = answer(challenge, "REGISTER", URI, USER, password, nc, "0a4f113b").unwrap();
-    Credentials::parse(&value).unwrap()
+    Credentials::parse(value.leak()).unwrap()
 }
 
-fn judge(nonces: &mut Nonces, at: Instant, credentials: &Credentials) -> Verdict {
-    verify(nonces, at, "device", "REGISTER", REALM, PASSWORD, credentials)
+fn judge(nonces: &mut Nonces, at: Instant, credentials: &Credentials<'_>) -> Verdict {
+    verify(nonces, at, &DEMAND, credentials)
 }
+
+const DEMAND: Demand<'_> = Demand {
+    algorithm: Algorithm::Md5,
+    method: "REGISTER",
+    realm: REALM,
+    bind: "device",
+    password: PASSWORD,
+};
 
 #[test]
 fn the_vectors_come_out() {
@@ -36,6 +44,12 @@ fn the_vectors_come_out() {
     assert_eq!(Algorithm::Md5.hash(&["REGISTER", URI]), "95fced343cf76247d3e2102931f17507");
     assert_eq!(credentials(&challenge(false), PASSWORD, 1).response, PLAIN);
     assert_eq!(credentials(&challenge(true), PASSWORD, 1).response, WITH_QOP);
+    let sm3 = Challenge { algorithm: Some(Algorithm::Sm3), ..challenge(false) };
+    assert_eq!(
+        credentials(&sm3, PASSWORD, 1).response,
+        "8539db11d172ac6ec9f71551d1875600ab0157ea0cdae2cef4d9c33abf01b675"
+    );
+    assert!(credentials(&sm3, PASSWORD, 1).to_string().ends_with(",algorithm=SM3"));
 }
 
 #[test]
@@ -60,12 +74,12 @@ fn credentials_are_read_as_devices_write_them() {
          algorithm=\"md5\",opaque=\"\",qop="
     );
     let read = Credentials::parse(&sample).unwrap();
-    assert_eq!((read.username.as_str(), read.realm.as_str(), read.uri.as_str()), (USER, REALM, URI));
+    assert_eq!((&*read.username, &*read.realm, &*read.uri), (USER, REALM, URI));
     assert_eq!((read.algorithm, read.qop.clone()), (Some(Algorithm::Md5), None));
     assert_eq!(read.expected(Algorithm::Md5, "REGISTER", PASSWORD).unwrap(), PLAIN);
     let escaped =
         Credentials::parse(r#"Digest username="a\"b,c",realm="",nonce="n",uri="u",response="r"#).unwrap();
-    assert_eq!((escaped.username.as_str(), escaped.response.as_str()), ("a\"b,c", "r"));
+    assert_eq!((&*escaped.username, &*escaped.response), ("a\"b,c", "r"));
     assert_eq!(Credentials::parse("Capability algorithm=\"A:RSA\""), Err(BadDigest::Scheme));
     assert_eq!(Credentials::parse(""), Err(BadDigest::Scheme));
     assert_eq!(Credentials::parse("Digest realm=\"r\""), Err(BadDigest::Missing("username")));
@@ -78,8 +92,8 @@ fn a_challenge_is_written_and_read() {
     assert_eq!(Challenge::parse(&asked.to_string()), Ok(asked));
     let sample = Challenge::parse(r#"Digest realm="3402000000",nonce="5f3c9a1be7d24460""#).unwrap();
     assert_eq!((sample.algorithm, sample.qop, sample.stale), (Some(Algorithm::Md5), false, false));
-    let sm3 = Challenge::parse(r#"Digest realm="r",nonce="n",algorithm=SM3"#).unwrap();
-    assert_eq!(answer(&sm3, "REGISTER", URI, USER, PASSWORD, 1, "c"), None);
+    let unknown = Challenge::parse(r#"Digest realm="r",nonce="n",algorithm=SHA-512-256"#).unwrap();
+    assert_eq!(answer(&unknown, "REGISTER", URI, USER, PASSWORD, 1, "c"), None);
 }
 
 #[test]
@@ -141,10 +155,23 @@ fn odd_counts_do_not_lock_a_device_out() {
         let asked = Challenge::new(REALM, nonces.issue(at, REALM, "device"), false);
         let mut sent = credentials(&asked, PASSWORD, 1);
         sent.nc = Some(nc.into());
-        sent.response = sent.expected(Algorithm::Md5, "REGISTER", PASSWORD).unwrap();
+        sent.response = sent.expected(Algorithm::Md5, "REGISTER", PASSWORD).unwrap().into();
         assert_eq!(judge(&mut nonces, at, &sent), Verdict::Accepted, "{nc}");
         assert_eq!(judge(&mut nonces, at, &sent), Verdict::Stale, "{nc}");
     }
+}
+
+#[test]
+fn another_algorithm_than_asked_for_is_not_taken() {
+    let mut nonces = Nonces::new([1; 32], LIFETIME, 10);
+    let asked = Challenge::new(REALM, nonces.issue(now(), REALM, "device"), false);
+    let sha = Challenge { algorithm: Some(Algorithm::Sha256), ..asked.clone() };
+    let demand = Demand { algorithm: Algorithm::Sha256, ..DEMAND };
+    let weaker = credentials(&asked, PASSWORD, 1);
+    assert_eq!(verify(&mut nonces, now(), &demand, &weaker), Verdict::Unsupported);
+    let right = credentials(&sha, PASSWORD, 1);
+    assert_eq!(judge(&mut nonces, now(), &right), Verdict::Unsupported);
+    assert_eq!(verify(&mut nonces, now(), &demand, &right), Verdict::Accepted);
 }
 
 #[test]
@@ -190,18 +217,20 @@ proptest! {
     #[test]
     fn both_sides_agree(
         user in "\\PC{1,20}", password in "\\PC{0,20}", realm in "\\PC{0,20}", uri in "\\PC{0,20}",
-        qop in any::<bool>(), sha in any::<bool>(),
+        qop in any::<bool>(), kind in 0..3_usize,
     ) {
         let mut nonces = Nonces::new([3; 32], LIFETIME, 4);
         let at = now();
+        let algorithm = [Algorithm::Md5, Algorithm::Sha256, Algorithm::Sm3][kind];
         let asked = Challenge {
             qop,
-            algorithm: Some(if sha { Algorithm::Sha256 } else { Algorithm::Md5 }),
+            algorithm: Some(algorithm),
             ..Challenge::new(&realm, nonces.issue(at, &realm, "b"), false)
         };
         let read = Challenge::parse(&asked.to_string()).unwrap();
         let value = answer(&read, "MESSAGE", &uri, &user, &password, 1, "c").unwrap();
         let sent = Credentials::parse(&value).unwrap();
-        prop_assert_eq!(verify(&mut nonces, at, "b", "MESSAGE", &realm, &password, &sent), Verdict::Accepted);
+        let demand = Demand { algorithm, method: "MESSAGE", realm: &realm, bind: "b", password: &password };
+        prop_assert_eq!(verify(&mut nonces, at, &demand, &sent), Verdict::Accepted);
     }
 }

@@ -3,6 +3,7 @@
 use super::start::{Line, Start};
 use super::{MAX_HEAD, MAX_HEADERS, ParseError};
 use bytes::Bytes;
+use memchr::memchr;
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -33,7 +34,7 @@ pub(crate) enum Name {
     Other,
 }
 
-/// Known names with their compact forms (RFC 3261 7.3.3, RFC 6665 8.2.1); 0 for none.
+/// Known names with their compact forms (RFC 3261 7.3.3, RFC 6665 8.2.1); 0 for none. In the order of [`Name`].
 const NAMES: [(Name, &str, u8); 21] = [
     (Name::Via, "Via", b'v'),
     (Name::From, "From", b'f'),
@@ -60,19 +61,43 @@ const NAMES: [(Name, &str, u8); 21] = [
 
 impl Name {
     pub(crate) fn of(text: &[u8]) -> Name {
-        let found = match text {
-            [letter] => {
-                let letter = letter.to_ascii_lowercase();
-                NAMES.iter().find(|(_, _, compact)| *compact == letter)
-            }
-            _ => NAMES.iter().find(|(_, full, _)| full.as_bytes().eq_ignore_ascii_case(text)),
+        let Some(first) = text.first().map(u8::to_ascii_lowercase) else { return Name::Other };
+        if text.len() == 1 {
+            let found = NAMES.iter().find(|(_, _, compact)| *compact == first && first != 0);
+            return found.map_or(Name::Other, |(name, _, _)| *name);
+        }
+        // Length and first letter leave one name, or two: every field of every message comes by here.
+        let likely = match (text.len(), first) {
+            (3, b'v') => Name::Via,
+            (4, b'f') => Name::From,
+            (2, b't') => Name::To,
+            (7, b'c') if matches!(text, [_, b'a' | b'A', ..]) => Name::CallId,
+            (7, b'c') => Name::Contact,
+            (4, b'c') => Name::CSeq,
+            (12, b'm') => Name::MaxForwards,
+            (12, b'c') => Name::ContentType,
+            (14, b'c') => Name::ContentLength,
+            (7, b'e') => Name::Expires,
+            (13, b'a') => Name::Authorization,
+            (16, b'w') => Name::WwwAuthenticate,
+            (10, b'u') => Name::UserAgent,
+            (7, b's') => Name::Subject,
+            (5, b'e') => Name::Event,
+            (18, b's') => Name::SubscriptionState,
+            (4, b'd') => Name::Date,
+            (5, b'r') => Name::Route,
+            (12, b'r') => Name::RecordRoute,
+            (5, b'a') => Name::Allow,
+            (9, b's') => Name::Supported,
+            _ => return Name::Other,
         };
-        found.map_or(Name::Other, |(name, _, _)| *name)
+        let full = likely.as_str().unwrap_or_default();
+        if full.as_bytes().eq_ignore_ascii_case(text) { likely } else { Name::Other }
     }
 
     /// The full name as it is written; `None` for a name that only its own text knows.
     pub(crate) fn as_str(self) -> Option<&'static str> {
-        NAMES.iter().find(|(name, _, _)| *name == self).map(|(_, full, _)| *full)
+        NAMES.get(self as usize).map(|(_, full, _)| *full)
     }
 }
 
@@ -112,6 +137,21 @@ impl Entry {
 /// Most devices send ten to fourteen fields, so the index needs no allocation.
 pub(crate) type Index = SmallVec<[Entry; 16]>;
 
+#[cfg(test)]
+#[test]
+fn every_name_is_found() {
+    for (at, (name, full, compact)) in NAMES.into_iter().enumerate() {
+        assert_eq!(name as usize, at);
+        assert_eq!((name.as_str(), Name::of(full.as_bytes())), (Some(full), name));
+        assert_eq!(Name::of(full.to_ascii_uppercase().as_bytes()), name);
+        let expected = if compact == 0 { Name::Other } else { name };
+        assert_eq!(Name::of(&[compact]), expected);
+    }
+    for other in ["", "x", "Callers", "Dote", "X-GB-Ver"] {
+        assert_eq!(Name::of(other.as_bytes()), Name::Other, "{other}");
+    }
+}
+
 /// A head taken apart.
 pub(crate) struct Head {
     pub(crate) start: Start,
@@ -126,7 +166,7 @@ pub(crate) struct Head {
 pub(crate) fn head_end(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
     let mut at = from;
     loop {
-        let line_feed = at + bytes.get(at..)?.iter().position(|b| *b == b'\n')?;
+        let line_feed = at + memchr(b'\n', bytes.get(at..)?)?;
         match bytes.get(line_feed + 1..)? {
             [b'\n', ..] => return Some((line_feed + 1, line_feed + 2)),
             [b'\r', b'\n', ..] => return Some((line_feed + 1, line_feed + 3)),
@@ -141,14 +181,13 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Head, ParseError> {
     if bytes.len() > MAX_HEAD {
         return Err(ParseError::HeadTooLarge);
     }
-    let first = line_at(bytes, 0);
+    let (first, _) = line_at(bytes, 0);
     let start = bytes.get(first).and_then(Line::read).ok_or(ParseError::StartLine)?.to_start();
     let mut head = without_strays(bytes);
     let mut index = Index::new();
-    let first = line_at(&head, 0);
-    let mut at = after(&head, first);
+    let (_, mut at) = line_at(&head, 0);
     while at < head.len() {
-        let line = line_at(&head, at);
+        let (line, next) = line_at(&head, at);
         if matches!(head.get(at), Some(b' ' | b'\t')) {
             unfold(&mut head, &mut index, &line);
         } else if let Some(entry) = entry_at(&head, &line) {
@@ -157,7 +196,7 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Head, ParseError> {
             }
             index.push(entry);
         }
-        at = after(&head, line);
+        at = next;
     }
     let (text, foreign) = into_text(head, &index);
     Ok(Head { start, text, index, foreign })
@@ -179,23 +218,20 @@ fn without_strays(bytes: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// The line that begins at `at`, without its terminator.
-fn line_at(bytes: &[u8], at: usize) -> Range<usize> {
+/// The line that begins at `at`, without its terminator, and where the next begins.
+fn line_at(bytes: &[u8], at: usize) -> (Range<usize>, usize) {
     let rest = bytes.get(at..).unwrap_or_default();
-    let line = rest.iter().position(|b| *b == b'\n').map_or(rest, |end| rest.get(..end).unwrap_or_default());
+    let (line, next) = match memchr(b'\n', rest) {
+        Some(end) => (rest.get(..end).unwrap_or_default(), at + end + 1),
+        None => (rest, bytes.len()),
+    };
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    at..at + line.len()
-}
-
-/// Where the line after `line` begins.
-fn after(bytes: &[u8], line: Range<usize>) -> usize {
-    let rest = bytes.get(line.end..).unwrap_or_default();
-    rest.iter().position(|b| *b == b'\n').map_or(bytes.len(), |end| line.end + end + 1)
+    (at..at + line.len(), next)
 }
 
 fn entry_at(head: &[u8], line: &Range<usize>) -> Option<Entry> {
     let text = head.get(line.clone())?;
-    let colon = text.iter().position(|b| *b == b':')?;
+    let colon = memchr(b':', text)?;
     let name = text.get(..colon)?.trim_ascii_end();
     if name.is_empty() {
         return None;

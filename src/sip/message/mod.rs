@@ -4,21 +4,30 @@
 //! is transcoded. Writing gives lines that end in CRLF, full header names, a right Content-Length, and the
 //! body untouched. Single values are typed on demand ([`Address`], [`Via`], [`Uri`]).
 
+mod departures;
 mod index;
+#[cfg(test)]
+mod oracle;
 mod start;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod typed;
 
+pub use departures::Departure;
 pub use start::{Method, Start};
+pub use summary::Summary;
 pub use typed::{Address, Uri, Via};
 
 pub(crate) use index::head_end;
 pub(crate) use start::{Line, find_in};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use index::{Entry, Head, Index, Name, read_head};
-use std::fmt;
+use memchr::{memchr_iter, memchr3};
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 /// The largest head that is read or written, bytes: what an offset of the index can name.
@@ -68,11 +77,14 @@ pub struct Message {
     index: Index,
     /// Values that are no UTF-8, by where their readable form begins in `text`.
     foreign: Vec<(usize, Bytes)>,
+    /// Whether its datagram held more than blanks behind what Content-Length said.
+    surplus: bool,
 }
 
 impl Message {
-    /// Reads a datagram. It ends the message: a Content-Length that is missing, unreadable or too large gives
-    /// what is there, and bytes beyond a smaller one are discarded (RFC 3261 18.3).
+    /// Reads a datagram. It ends the message: a Content-Length that is missing, unreadable or wrong gives what is
+    /// there. Devices that count characters in place of bytes make it too small, so bytes beyond it belong to the
+    /// body, unless they are blanks and NULs (RFC 3261 18.3 discards all of them).
     ///
     /// # Errors
     /// See [`ParseError`]; a message that is accepted has Via, From, To, Call-ID and a CSeq of its own
@@ -86,12 +98,12 @@ impl Message {
         let (head, body) = head_end(&rest, 0).unwrap_or((rest.len(), rest.len()));
         let mut message = Message::from_head(rest.get(..head).unwrap_or_default())?;
         message.check()?;
-        let present = rest.len() - body;
-        let length = match message.content_length() {
-            Ok(Some(length)) => length.min(present),
-            Ok(None) | Err(_) => present,
-        };
-        message.body = rest.slice(body..body + length);
+        let told = message.content_length().ok().flatten();
+        let beyond = told.and_then(|told| rest.get(body.saturating_add(told)..)).unwrap_or_default();
+        let padding = beyond.iter().all(|b| matches!(b, 0 | b' ' | b'\t' | b'\r' | b'\n'));
+        let end = if padding { rest.len() - beyond.len() } else { rest.len() };
+        message.body = rest.slice(body..end);
+        message.surplus = beyond.iter().any(|b| !b.is_ascii_whitespace());
         Ok(message)
     }
 
@@ -99,7 +111,7 @@ impl Message {
     /// message that will be refused.
     pub(crate) fn from_head(head: &[u8]) -> Result<Message, ParseError> {
         let Head { start, text, index, foreign } = read_head(head)?;
-        Ok(Message { start, body: Bytes::new(), text, index, foreign })
+        Ok(Message { start, body: Bytes::new(), text, index, foreign, surplus: false })
     }
 
     /// Whether all is there without which a message can be neither matched nor answered (RFC 3261 8.1.1).
@@ -140,8 +152,10 @@ impl Message {
     /// An answer to this request (RFC 3261 8.2.6): its Vias, From, To, Call-ID, CSeq and Record-Routes, byte
     /// for byte as they came.
     pub fn response(&self, code: u16) -> Message {
-        let mut response =
-            Message::empty(Start::Response { code, reason: start::reason_of(code).to_owned() });
+        let reason = Cow::Borrowed(start::reason_of(code));
+        let mut response = Message::empty(Start::Response { code, reason });
+        // The copied fields are a part of what is here; what an answer adds is shorter than the rest.
+        response.text.reserve(self.text.len() + 64);
         let copied = [Name::Via, Name::RecordRoute, Name::From, Name::To, Name::CallId, Name::CSeq];
         for name in copied {
             for entry in self.index.iter().filter(|entry| entry.name == name) {
@@ -170,22 +184,39 @@ impl Message {
     }
 
     fn empty(start: Start) -> Message {
-        Message { start, body: Bytes::new(), text: String::new(), index: Index::new(), foreign: Vec::new() }
+        let (body, text, index, foreign) = Default::default();
+        Message { start, body, text, index, foreign, surplus: false }
     }
 
     /// Adds a field after the others. Line breaks in a value are taken out, so that no value can add a field
     /// of its own; a field that would make the head larger than [`MAX_HEAD`] is left out.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<String>) -> Message {
-        if let Some(entry) = self.append(name, &value.into()) {
+    pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Message {
+        if let Some(entry) = self.append(name, value.as_ref()) {
             self.index.push(entry);
         }
         self
     }
 
+    /// As [`Message::with`], for what can write itself: `format_args!`, a challenge.
+    #[must_use]
+    pub fn with_display(mut self, name: &str, value: impl fmt::Display) -> Message {
+        let written = self.append_with(Name::of(name.as_bytes()), name, |text| {
+            let at = text.len();
+            // Writing to a String fails only where the value itself does.
+            let _ = write!(text, "{value}");
+            if text.get(at..).is_some_and(is_foul) {
+                let foul = text.split_off(at);
+                push_clean(text, &foul);
+            }
+        });
+        self.index.extend(written);
+        self
+    }
+
     /// Sets a field: the first of that name gets the value, others of that name go; adds it if there is none.
-    pub fn set(&mut self, name: &str, value: impl Into<String>) {
-        let Some(entry) = self.append(name, &value.into()) else { return };
+    pub fn set(&mut self, name: &str, value: impl AsRef<str>) {
+        let Some(entry) = self.append(name, value.as_ref()) else { return };
         let at = self.place(name).unwrap_or(self.index.len());
         self.remove(name);
         self.index.insert(at, entry);
@@ -346,30 +377,33 @@ impl Message {
 
     /// The message on the wire.
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.text.len() + self.body.len() + 128);
+        // Names may be written in full that came compact, and each line gets its separators.
+        let room = self.text.len() + self.body.len() + 16 * self.index.len() + 128;
+        let mut out: Vec<u8> = Vec::with_capacity(room);
+        // Writing to a Vec cannot fail.
         match &self.start {
             Start::Request { method, uri } => {
                 put_clean(&mut out, method.as_str());
-                out.put_u8(b' ');
+                out.push(b' ');
                 put_clean(&mut out, uri);
-                out.put_slice(b" SIP/2.0\r\n");
+                out.extend_from_slice(b" SIP/2.0\r\n");
             }
             Start::Response { code, reason } => {
-                out.put_slice(format!("SIP/2.0 {code} ").as_bytes());
+                let _ = write!(out, "SIP/2.0 {code} ");
                 put_clean(&mut out, reason);
-                out.put_slice(b"\r\n");
+                out.extend_from_slice(b"\r\n");
             }
         }
         for entry in self.index.iter().filter(|entry| entry.name != Name::ContentLength) {
             let name = entry.name.as_str().unwrap_or_else(|| self.slice(entry.name_range()));
-            out.put_slice(name.as_bytes());
-            out.put_slice(b": ");
-            out.put_slice(self.bytes_of(entry));
-            out.put_slice(b"\r\n");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(self.bytes_of(entry));
+            out.extend_from_slice(b"\r\n");
         }
-        out.put_slice(format!("Content-Length: {}\r\n\r\n", self.body.len()).as_bytes());
-        out.put_slice(&self.body);
-        out.freeze()
+        let _ = write!(out, "Content-Length: {}\r\n\r\n", self.body.len());
+        out.extend_from_slice(&self.body);
+        out.into()
     }
 
     // The index.
@@ -407,19 +441,28 @@ impl Message {
 
     fn copy(&mut self, from: &Message, entry: &Entry) {
         let name = entry.name.as_str().unwrap_or_else(|| from.slice(entry.name_range()));
-        if let Some(copied) = self.append_raw(name, from.bytes_of(entry)) {
-            self.index.push(copied);
-        }
+        let copied = match from.foreign.is_empty() {
+            true => self.append_with(entry.name, name, |text| push_clean(text, from.text_of(entry))),
+            false => self.append_raw(name, from.bytes_of(entry)),
+        };
+        self.index.extend(copied);
     }
 
     /// Writes a field to the end of the text, without a place in the index yet.
     fn append(&mut self, name: &str, value: &str) -> Option<Entry> {
+        self.append_with(Name::of(name.as_bytes()), name, |text| push_clean(text, value))
+    }
+
+    fn append_with(&mut self, known: Name, name: &str, value: impl FnOnce(&mut String)) -> Option<Entry> {
         let begin = self.text.len();
-        self.text.extend(name.chars().filter(|c| c.is_ascii_graphic() && *c != ':'));
+        let sound = |c: char| c.is_ascii_graphic() && c != ':';
+        match known != Name::Other || name.chars().all(sound) {
+            true => self.text.push_str(name),
+            false => self.text.extend(name.chars().filter(|c| sound(*c))),
+        }
         let middle = self.text.len();
-        self.text.extend(value.chars().filter(|c| u8::try_from(*c).map_or(true, is_kept)));
+        value(&mut self.text);
         let end = self.text.len();
-        let known = Name::of(name.as_bytes());
         let entry = (end <= MAX_HEAD).then(|| Entry::new(known, begin..middle, middle..end)).flatten();
         if entry.is_none() {
             self.text.truncate(begin);
@@ -443,46 +486,66 @@ fn is_kept(byte: u8) -> bool {
     !matches!(byte, b'\r' | b'\n' | 0)
 }
 
+/// Whether a value holds what no value may.
+fn is_foul(value: &str) -> bool {
+    memchr3(b'\r', b'\n', 0, value.as_bytes()).is_some()
+}
+
+fn push_clean(text: &mut String, value: &str) {
+    match is_foul(value) {
+        true => text.extend(value.chars().filter(|c| u8::try_from(*c).map_or(true, is_kept))),
+        false => text.push_str(value),
+    }
+}
+
 fn named(text: &str, entry: &Entry, known: Name, name: &str) -> bool {
     entry.name == known
         && (known != Name::Other
             || text.get(entry.name_range()).is_some_and(|own| own.eq_ignore_ascii_case(name)))
 }
 
-fn put_clean(out: &mut BytesMut, text: &str) {
-    out.extend(text.bytes().filter(|b| is_kept(*b)));
+fn put_clean(out: &mut Vec<u8>, text: &str) {
+    match is_foul(text) {
+        true => out.extend(text.bytes().filter(|b| is_kept(*b))),
+        false => out.extend_from_slice(text.as_bytes()),
+    }
 }
 
-/// The name and `;received=`, `;rport=` of the top Via as its answer must carry them (RFC 3261 18.2.1,
+/// The Via field with `;received=`, `;rport=` in its top element, as its answer must carry them (RFC 3261 18.2.1,
 /// RFC 3581 4). `None` if it need not change.
-pub(crate) fn completed_via(via: &str, source: SocketAddr) -> Option<String> {
-    let top = typed::elements(via).next()?;
-    let read = typed::lenient_via(top)?;
-    let host = typed::lenient_uri(read.sent_by).map_or(read.sent_by, |sent_by| sent_by.host);
+pub(crate) fn completed_via(field: &str, source: SocketAddr) -> Option<String> {
+    let top = typed::elements(field).next()?;
+    let read = Via::parse(top)?;
     let ip = source.ip().to_canonical();
-    let same_host = host.parse() == Ok(ip);
-    if same_host && read.rport.is_none() && read.received.is_none() {
-        return None;
+    if read.rport.is_none() && read.received.is_none() {
+        let host = Uri::parse(read.sent_by).map_or(read.sent_by, |sent_by| sent_by.host);
+        if host.parse() == Ok(ip) {
+            return None;
+        }
     }
-    let (head, parameters) = top.split_once(';').unwrap_or((top, ""));
-    let mut completed = head.trim_end().to_owned();
-    for parameter in parameters.split(';').map(str::trim).filter(|p| !p.is_empty()) {
-        let name = parameter.split('=').next().unwrap_or_default().trim();
-        if !name.eq_ignore_ascii_case("received") && !name.eq_ignore_ascii_case("rport") {
+    let (head, parameters) = typed::cut(top, b';').unwrap_or((top, ""));
+    let mut completed = String::with_capacity(field.len() + 64);
+    completed.push_str(head.trim_end());
+    let mut from = 0;
+    for end in memchr_iter(b';', parameters.as_bytes()).chain([parameters.len()]) {
+        let parameter = parameters.get(from..end).unwrap_or_default().trim();
+        from = end + 1;
+        let name = typed::cut(parameter, b'=').map_or(parameter, |(name, _)| name).trim_end();
+        let ours = name.eq_ignore_ascii_case("received") || name.eq_ignore_ascii_case("rport");
+        if !parameter.is_empty() && !ours {
             completed.push(';');
             completed.push_str(parameter);
         }
     }
     if read.rport.is_some() {
-        completed.push_str(&format!(";rport={}", source.port()));
+        let _ = write!(completed, ";rport={}", source.port());
     }
-    completed.push_str(&format!(";received={ip}"));
+    let _ = write!(completed, ";received={ip}");
     // Other elements of the same field follow as they were.
-    let others = typed::elements(via).skip(1);
-    others.for_each(|other| {
+    for other in typed::elements(field).skip(1) {
         completed.push_str(", ");
         completed.push_str(other);
-    });
+    }
     Some(completed)
 }
 

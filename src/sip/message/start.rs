@@ -1,5 +1,6 @@
 //! The start line (RFC 3261 7.1, 7.2).
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// A request's method. Names are case-sensitive (RFC 3261 7.1).
@@ -36,9 +37,9 @@ impl Method {
     /// The method of that name.
     pub fn new(name: &str) -> Method {
         KNOWN
-            .into_iter()
+            .iter()
             .find(|known| known.as_str() == name)
-            .unwrap_or_else(|| Method::Other(name.to_owned()))
+            .map_or_else(|| Method::Other(name.to_owned()), Method::clone)
     }
 
     /// The name on the wire.
@@ -69,7 +70,7 @@ impl fmt::Display for Method {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Start {
     Request { method: Method, uri: String },
-    Response { code: u16, reason: String },
+    Response { code: u16, reason: Cow<'static, str> },
 }
 
 /// The pieces of a start line, still in the wire's bytes.
@@ -121,7 +122,12 @@ impl<'a> Line<'a> {
                 uri: String::from_utf8_lossy(uri).into_owned(),
             },
             Line::Response { code, reason } => {
-                Start::Response { code, reason: String::from_utf8_lossy(reason).into_owned() }
+                let usual = reason_of(code);
+                let reason = match reason == usual.as_bytes() {
+                    true => Cow::Borrowed(usual),
+                    false => Cow::Owned(String::from_utf8_lossy(reason).into_owned()),
+                };
+                Start::Response { code, reason }
             }
         }
     }

@@ -22,6 +22,7 @@ use client::Client;
 use server::Server;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long an INVITE may stay without a final answer, on either side (RFC 3261 16.6, timer C, is more than
@@ -474,6 +475,9 @@ impl Transactions {
 
     fn settle_server(&mut self, key: u64, fate: Fate) {
         let Some(slot) = self.servers.get_mut(&key) else { return };
+        if fate == Fate::Live && slot.alarm == slot.transaction.due() {
+            return;
+        }
         self.alarms.remove(&(slot.alarm, key));
         if fate == Fate::Live {
             slot.alarm = slot.transaction.due();
@@ -496,7 +500,10 @@ fn mark_of(request: &Message, flow: &Flow, method: &Method) -> Option<Mark> {
     let via = request.via()?;
     let mut mark = Marker::new();
     mark.add(via.branch.unwrap_or_default()).add(via.sent_by).add(method.as_str());
-    mark.add(&flow.remote.ip().to_canonical().to_string());
+    match flow.remote.ip().to_canonical() {
+        IpAddr::V4(ip) => mark.bytes(&ip.octets()),
+        IpAddr::V6(ip) => mark.bytes(&ip.octets()),
+    };
     mark.add(if flow.transport == Transport::Udp { "udp" } else { "stream" });
     mark.dialog(request)?;
     if *method != Method::Invite && *method != Method::Cancel {
@@ -521,8 +528,12 @@ impl Marker {
 
     /// The length keeps neighbours apart.
     fn add(&mut self, text: &str) -> &mut Marker {
-        self.number(text.len() as u64);
-        self.0.update(text.as_bytes());
+        self.bytes(text.as_bytes())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Marker {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
         self
     }
 

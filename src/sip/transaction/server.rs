@@ -47,8 +47,9 @@ impl Server {
             trying: invite.then(|| (now + TRYING, request.response(100).to_bytes())),
             last: None,
             again: None,
-            // A peer does not wait longer than timer F for an answer to anything but an INVITE.
-            deadline: now + if invite { PROCEEDING } else { config.patience() },
+            // A peer does not wait longer than timer F for an answer to anything but an INVITE. The T1 more lets an
+            // answer that comes within it keep the alarm where it is.
+            deadline: now + if invite { PROCEEDING } else { config.patience() + config.t1 },
         }
     }
 
@@ -99,12 +100,14 @@ impl Server {
             return Some(Fate::Live);
         }
         // Timers H, J and L.
-        self.deadline = now + config.patience();
+        let deadline = now + config.patience();
         if self.ack.is_none() {
+            self.deadline = self.deadline.max(deadline);
             self.state = State::Completed;
             let over = self.flow.transport.is_reliable();
             return Some(if over { Fate::Ended } else { Fate::Live });
         }
+        self.deadline = deadline;
         self.state = if code < 300 { State::Accepted { acknowledged: false } } else { State::Completed };
         self.again = Again::first(now, &self.flow, config);
         Some(Fate::Live)
