@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::history::History;
+use super::journal::{Finding, Position, settled};
 use super::model::{Call, Channel, Device, Registration};
 use super::query::Totals;
 use super::slot::{Interner, Slot};
-use super::write::{Cause, Change, Write, retire};
+use super::write::{Cause, Change, Write, bad_since, retire};
 use super::{MAX_CALLS_PER_DEVICE, MAX_CHANNELS, MAX_CHANNELS_PER_DEVICE, MAX_DEVICES};
 use crate::gb::id::Id;
 use crate::gb::time::UnixMillis;
@@ -30,7 +32,10 @@ pub struct Index {
     pub(super) totals: Totals,
     /// Channels with tombstones.
     slots: usize,
+    /// Devices that are offline, and channels that do not work though their device is online.
+    pub(super) faults: u64,
     interner: Interner,
+    pub(super) history: History,
 }
 
 /// A device and what hangs on it.
@@ -45,6 +50,11 @@ pub(super) struct Entry {
     /// Channels that are no tombstones and no folders, and those of them whose status is good.
     pub(super) listed: u32,
     pub(super) good: u32,
+    /// The others of them: since when, where that is known.
+    pub(super) bad: BTreeMap<Id, Option<UnixMillis>>,
+    /// Where its channels, or itself, last said that they are.
+    pub(super) positions: BTreeMap<Id, Position>,
+    pub(super) findings: Box<[Finding]>,
     pub(super) calls: BTreeMap<(Id, Box<str>), Call>,
 }
 
@@ -122,7 +132,7 @@ impl Index {
             }),
             Write::MergeCatalog { device, channels, complete, at } => {
                 self.update(*device, Cause::Removed, |entry, interner| {
-                    let mut tally = entry.merge(channels, interner);
+                    let mut tally = entry.merge(channels, *at, interner);
                     if *complete {
                         entry.retire_unlisted(channels, *at, &mut tally);
                     }
@@ -136,8 +146,15 @@ impl Index {
                 }
                 tally
             }),
-            Write::SetChannelStatus { device, channel, status } => {
-                self.update(*device, Cause::Removed, |entry, _| entry.set_status(channel, *status))
+            Write::SetChannelStatus { device, channel, status, at } => {
+                self.update(*device, Cause::Removed, |entry, _| entry.set_status(channel, *status, *at))
+            }
+            Write::SetPosition { device, channel, longitude, latitude, at } => {
+                let position = Position::new(*longitude, *latitude, *at);
+                if let Some((entry, position)) = self.devices.get_mut(device).zip(position) {
+                    entry.set_position(channel, position);
+                }
+                Vec::new()
             }
             Write::PutCall(call) => self.update(call.device, Cause::Removed, |entry, _| {
                 entry.calls.insert((call.channel, call.call_id.as_str().into()), call.clone());
@@ -149,6 +166,20 @@ impl Index {
                     Tally::default()
                 })
             }
+            Write::PutAlarm(alarm) => {
+                self.history.put_alarm(alarm);
+                Vec::new()
+            }
+            Write::PutAudit(record) => {
+                self.history.put_audit(record);
+                Vec::new()
+            }
+            Write::PutFindings { device, findings } => {
+                if let Some(entry) = self.devices.get_mut(device) {
+                    entry.findings = settled(findings);
+                }
+                Vec::new()
+            }
         }
     }
 
@@ -158,6 +189,7 @@ impl Index {
             None => {
                 let entry = Entry::new(device.clone());
                 self.totals.add(entry.totals());
+                self.faults += entry.faults();
                 self.devices.insert(device.id, entry);
             }
         }
@@ -167,13 +199,16 @@ impl Index {
     fn delete_device(&mut self, device: Id) -> Vec<Change> {
         let Some(entry) = self.devices.remove(&device) else { return Vec::new() };
         self.totals.subtract(entry.totals());
+        self.faults -= entry.faults();
         self.slots -= entry.channels.len();
         let mut changes = Vec::new();
         if entry.online() {
             changes.push(Change::DeviceOffline { device, cause: Cause::Removed });
         }
-        if entry.listed > 0 {
-            changes.push(Change::CatalogChanged { device, added: 0, changed: 0, removed: entry.listed });
+        // Folders are items of the catalog, too.
+        let removed = entry.channels.values().filter(|slot| slot.gone().is_none()).count() as u32;
+        if removed > 0 {
+            changes.push(Change::CatalogChanged { device, added: 0, changed: 0, removed });
         }
         changes
     }
@@ -187,10 +222,12 @@ impl Index {
     ) -> Vec<Change> {
         let Some(entry) = self.devices.get_mut(&device) else { return Vec::new() };
         self.totals.subtract(entry.totals());
+        self.faults -= entry.faults();
         self.slots -= entry.channels.len();
         let was_online = entry.online();
         let tally = alter(entry, &mut self.interner);
         self.totals.add(entry.totals());
+        self.faults += entry.faults();
         self.slots += entry.channels.len();
 
         let mut changes = Vec::new();
@@ -217,6 +254,9 @@ impl Entry {
             channels: BTreeMap::new(),
             listed: 0,
             good: 0,
+            bad: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            findings: Box::default(),
             calls: BTreeMap::new(),
         }
     }
@@ -239,19 +279,31 @@ impl Entry {
         }
     }
 
+    fn faults(&self) -> u64 {
+        if self.online() { u64::from(self.listed - self.good) } else { 1 }
+    }
+
     fn touch(&mut self, at: UnixMillis) -> Tally {
         self.last_seen = self.last_seen.max(Some(at));
         self.silent = false;
         Tally::default()
     }
 
-    fn merge(&mut self, channels: &[Channel], interner: &mut Interner) -> Tally {
+    fn merge(&mut self, channels: &[Channel], at: UnixMillis, interner: &mut Interner) -> Tally {
         let mut tally = Tally::default();
         if self.channels.is_empty() {
-            // Built at once, the tree's nodes are full: a third less memory than by single inserts.
+            // Built at once, the tree's nodes are full: a third less memory than by single inserts. Where a
+            // channel comes twice, the last one counts, with the time of the first.
+            for channel in channels {
+                if let Some(since) = bad_since(channel, self.bad.get(&channel.id).copied(), at) {
+                    self.bad.insert(channel.id, since);
+                } else {
+                    self.bad.remove(&channel.id);
+                }
+            }
             self.channels =
                 channels.iter().map(|channel| (channel.id, Slot::pack(channel, interner))).collect();
-            for (_, slot) in self.channels.iter().filter(|(id, slot)| is_channel(id, slot)) {
+            for slot in self.channels.values().filter(|slot| slot.is_channel()) {
                 self.listed += 1;
                 self.good += u32::from(slot.status);
             }
@@ -264,14 +316,17 @@ impl Entry {
             let old = self.channels.get(&channel.id);
             let same = old.is_some_and(|old| old.same(&slot));
             let was_listed = old.is_some_and(|old| old.gone().is_none());
+            let since = bad_since(channel, self.bad.get(&channel.id).copied(), at);
             if same {
+                since.map(|since| self.bad.insert(channel.id, since));
                 continue;
             }
             self.uncount(&channel.id);
-            if is_channel(&channel.id, &slot) {
+            if slot.is_channel() {
                 self.listed += 1;
                 self.good += u32::from(slot.status);
             }
+            since.map(|since| self.bad.insert(channel.id, since));
             self.channels.insert(channel.id, slot);
             match (was_listed, listed) {
                 (false, true) => tally.added += 1,
@@ -301,19 +356,26 @@ impl Entry {
 
     fn remove(&mut self, id: &Id, tally: &mut Tally) {
         self.uncount(id);
+        self.positions.remove(id);
         if self.channels.remove(id).is_some_and(|slot| slot.gone().is_none()) {
             tally.removed += 1;
         }
     }
 
-    fn set_status(&mut self, id: &Id, status: bool) -> Tally {
+    fn set_status(&mut self, id: &Id, status: bool, at: UnixMillis) -> Tally {
         let mut tally = Tally::default();
         match self.channels.get_mut(id) {
             Some(slot) if slot.gone().is_none() && slot.status != status => {
                 slot.status = status;
-                match (is_channel(id, slot), status) {
-                    (true, true) => self.good += 1,
-                    (true, false) => self.good -= 1,
+                match (slot.is_channel(), status) {
+                    (true, true) => {
+                        self.good += 1;
+                        self.bad.remove(id);
+                    }
+                    (true, false) => {
+                        self.good -= 1;
+                        self.bad.insert(*id, Some(at));
+                    }
                     (false, _) => {}
                 }
                 tally.changed = 1;
@@ -325,14 +387,16 @@ impl Entry {
 
     /// Takes a channel out of the counts, before it is changed or removed.
     fn uncount(&mut self, id: &Id) {
-        if let Some(slot) = self.channels.get(id).filter(|slot| is_channel(id, slot)) {
+        if let Some(slot) = self.channels.get(id).filter(|slot| slot.is_channel()) {
             self.listed -= 1;
             self.good -= u32::from(slot.status);
+            self.bad.remove(id);
         }
     }
-}
 
-/// Whether an item of a catalog counts as a channel: it is no tombstone, and not only there to hold others.
-pub(super) fn is_channel(id: &Id, slot: &Slot) -> bool {
-    slot.gone().is_none() && !id.kind().is_folder()
+    fn set_position(&mut self, id: &Id, position: Position) {
+        if *id == self.device.id || self.channels.contains_key(id) {
+            self.positions.insert(*id, position);
+        }
+    }
 }

@@ -9,20 +9,32 @@
 //!
 //! This room is pure: it knows no clock, no disk and no network. Time is part of the writes.
 
+mod history;
 mod index;
+mod journal;
 pub mod model;
+pub mod profile;
 mod query;
 mod slot;
+mod stamp;
+mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use history::{AlarmFilter, AuditFilter};
 pub use index::{Full, Index};
-pub use model::{AddedBy, Call, Channel, Device, Keepalive, Registration, Route, Secret, StreamKind, clip};
+pub use journal::{Acknowledged, Alarm, Audit, Finding, Position};
+pub use model::{
+    AddedBy, Call, Channel, Device, Keepalive, Registration, Route, Secret, StreamKind, Subscribe, clip,
+};
+pub use profile::{Knobs, Manners, Profile, Profiles};
 pub use query::{BadCursor, ChannelFilter, ChannelState, DeviceFilter, DeviceState, Leaf, Page, Totals};
-pub use write::{Cause, Change, Retired, Touch, Write, retire};
+pub use stamp::{AlarmId, AuditId, BadStamp, Stamps};
+pub use stats::{Conformance, Fault, MakerTotals, RegionTotals, RuleTotals};
+pub use write::{Cause, Change, Retired, Touch, Write, bad_since, retire};
 
 /// The longest text that is kept of any one field (a name, an address, ...), in bytes; longer ones are cut.
 pub const MAX_TEXT: usize = 255;
@@ -38,5 +50,11 @@ pub const MAX_GONE_PER_DEVICE: usize = 10_000;
 pub const MAX_CALLS_PER_DEVICE: usize = 20_000;
 /// Parents kept for one channel (a camera may hang in several groups of a lower platform).
 pub const MAX_PARENTS: usize = 8;
+/// Alarms kept, of all devices together: some 400 bytes each.
+pub const MAX_ALARMS: usize = 100_000;
+/// Records of the audit kept: some 200 bytes each.
+pub const MAX_AUDIT: usize = 200_000;
+/// The longest sample of a departure from the standard, in bytes.
+pub const MAX_SAMPLE: usize = 200;
 /// The most items on one page, whatever the caller asks for.
 pub const MAX_PAGE: usize = 1_000;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::profile::Knobs;
 use super::{MAX_PARENTS, MAX_TEXT};
 use crate::gb::charset::Charset;
 use crate::gb::id::Id;
@@ -72,6 +73,9 @@ pub struct Device {
     /// The edition of the standard that it follows.
     #[serde(default)]
     pub edition: Edition,
+    /// Whether it told its edition (X-GB-Ver); if not, `edition` is assumed, or set by an administrator.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub edition_told: bool,
     /// The charset of what is sent to it.
     #[serde(default)]
     pub charset: Charset,
@@ -83,6 +87,21 @@ pub struct Device {
     /// The name of the vendor profile in use; `None`: found by the manufacturer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// The User-Agent of its last registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Its own parameters; `None`: as configured for the platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive: Option<Keepalive>,
+    /// `None`: as its vendor profile has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscribe: Option<Subscribe>,
+    /// Where its registrations are redirected to, as `sip:ID@HOST:PORT` (clause 9.1.2.3 of 2022).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<String>,
+    /// What is done for this device otherwise than its vendor profile says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overrides: Option<Box<Knobs>>,
 }
 
 impl Device {
@@ -98,10 +117,16 @@ impl Device {
             added_by,
             added_at,
             edition: Edition::default(),
+            edition_told: false,
             charset: Charset::default(),
             transport: Transport::Udp,
             media_transport: None,
             profile: None,
+            user_agent: None,
+            keepalive: None,
+            subscribe: None,
+            redirect: None,
+            overrides: None,
         }
     }
 }
@@ -126,6 +151,24 @@ pub struct Keepalive {
     /// Seconds.
     pub interval: u32,
     pub misses: u8,
+}
+
+/// What is subscribed to at a device (clause 9.11).
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Subscribe {
+    pub catalog: bool,
+    pub alarm: bool,
+    /// MobilePosition: each how many seconds. `None`: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u32>,
+    /// PTZPosition, of 2022.
+    pub ptz_position: bool,
+}
+
+impl Subscribe {
+    /// The names of its fields.
+    pub const NAMES: &'static [&'static str] = &["catalog", "alarm", "position", "ptz_position"];
 }
 
 /// A device's registration, kept so that the device is served from the first second after a restart.
@@ -185,6 +228,9 @@ pub struct Channel {
     pub ip_address: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// Since when its status is bad, where that is known. Kept by the registry, no device tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad_since: Option<UnixMillis>,
     /// A tombstone: since when a complete catalog no longer lists it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<UnixMillis>,
@@ -212,6 +258,7 @@ impl Channel {
             latitude: None,
             ip_address: None,
             port: None,
+            bad_since: None,
             gone: None,
         }
     }
@@ -271,6 +318,7 @@ impl From<CatalogItem> for Channel {
             latitude: item.latitude,
             ip_address: item.ip_address,
             port: item.port,
+            bad_since: None,
             gone: None,
         };
         channel.clipped()
@@ -312,7 +360,12 @@ pub fn clip(text: &str) -> &str {
 }
 
 fn clip_in_place(text: &mut String) {
-    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    clip_to(text, MAX_TEXT);
+}
+
+/// Cuts a text to at most so many bytes, between characters.
+pub(super) fn clip_to(text: &mut String, bytes: usize) {
+    text.truncate(text.floor_char_boundary(bytes));
 }
 
 fn yes() -> bool {

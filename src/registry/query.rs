@@ -12,7 +12,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::MAX_PAGE;
-use super::index::{Entry, Index, is_channel};
+use super::index::{Entry, Index};
+use super::journal::Position;
 use super::model::{Call, Channel, Device, Registration};
 use super::slot::{Common, Slot};
 use crate::gb::id::Id;
@@ -88,6 +89,8 @@ pub struct DeviceState<'a> {
     pub last_seen: Option<UnixMillis>,
     pub channels: u32,
     pub channels_online: u32,
+    /// Where it last said that it is itself.
+    pub position: Option<Position>,
 }
 
 /// A channel and its live state.
@@ -96,6 +99,8 @@ pub struct ChannelState {
     pub device: Id,
     pub channel: Channel,
     pub online: bool,
+    /// Where it last said that it is; what the catalog says of its place is in `channel`.
+    pub position: Option<Position>,
 }
 
 /// An item of a device's tree.
@@ -127,8 +132,7 @@ impl Index {
         self.devices
             .get(device)
             .into_iter()
-            .flat_map(|entry| entry.channels.iter())
-            .map(|(id, slot)| slot.unpack(*id))
+            .flat_map(|entry| entry.channels.iter().map(|(id, slot)| entry.unpack(*id, slot)))
     }
 
     /// All devices, those that are offline too: what a restarted registrar begins with.
@@ -202,7 +206,7 @@ impl Index {
             let first =
                 after.filter(|cursor| counted && cursor.device == *id).and_then(|cursor| cursor.channel);
             for (channel, slot) in entry.channels.range(beyond(first)) {
-                let found = is_channel(channel, slot)
+                let found = slot.is_channel()
                     && filter.online.is_none_or(|online| online == (entry.online() && slot.status))
                     && filter.region.is_none_or(|region| slot.in_region(region))
                     && needle.as_ref().is_none_or(|needle| needle.is_in(channel.as_str(), slot.name()));
@@ -270,7 +274,7 @@ impl Index {
     }
 
     /// One device, or all from `first` on.
-    fn entries(&self, only: Option<Id>, first: Option<Id>) -> Range<'_, Id, Entry> {
+    pub(super) fn entries(&self, only: Option<Id>, first: Option<Id>) -> Range<'_, Id, Entry> {
         let (from, to) = match (only, first) {
             (Some(only), _) => (Bound::Included(only), Bound::Included(only)),
             (None, Some(first)) => (Bound::Included(first), Bound::Unbounded),
@@ -281,7 +285,7 @@ impl Index {
 }
 
 impl Entry {
-    fn state(&self) -> DeviceState<'_> {
+    pub(super) fn state(&self) -> DeviceState<'_> {
         DeviceState {
             device: &self.device,
             registration: self.registration.as_ref(),
@@ -289,15 +293,24 @@ impl Entry {
             last_seen: self.last_seen,
             channels: self.listed,
             channels_online: self.channels_online(),
+            position: self.positions.get(&self.device.id).copied(),
         }
     }
 
-    fn channel_state(&self, id: Id, slot: &Slot) -> ChannelState {
+    pub(super) fn channel_state(&self, id: Id, slot: &Slot) -> ChannelState {
         ChannelState {
             device: self.device.id,
-            channel: slot.unpack(id),
+            channel: self.unpack(id, slot),
             online: self.online() && slot.status,
+            position: self.positions.get(&id).copied(),
         }
+    }
+
+    /// The record as it is kept.
+    pub(super) fn unpack(&self, id: Id, slot: &Slot) -> Channel {
+        let mut channel = slot.unpack(id);
+        channel.bad_since = self.bad.get(&id).copied().flatten();
+        channel
     }
 
     fn matching(&self, online: Option<bool>) -> u32 {
@@ -348,21 +361,21 @@ impl<'a> Parents<'a> {
 }
 
 /// Gathers one page and notices whether there is more.
-struct Collector<T> {
+pub(super) struct Collector<T, C = Cursor> {
     items: Vec<T>,
     limit: usize,
-    last: Option<Cursor>,
+    last: Option<C>,
     more: bool,
-    total: u64,
+    pub(super) total: u64,
 }
 
-impl<T> Collector<T> {
-    fn new(limit: usize) -> Collector<T> {
+impl<T, C: std::fmt::Display> Collector<T, C> {
+    pub(super) fn new(limit: usize) -> Collector<T, C> {
         Collector { items: Vec::new(), limit: limit.clamp(1, MAX_PAGE), last: None, more: false, total: 0 }
     }
 
     /// Takes the item if there is room; false when the page is full.
-    fn offer(&mut self, here: Cursor, item: impl FnOnce() -> T) -> bool {
+    pub(super) fn offer(&mut self, here: C, item: impl FnOnce() -> T) -> bool {
         if self.items.len() >= self.limit {
             self.more = true;
             return false;
@@ -372,7 +385,7 @@ impl<T> Collector<T> {
         true
     }
 
-    fn finish(self) -> Page<T> {
+    pub(super) fn finish(self) -> Page<T> {
         let next = self.last.filter(|_| self.more).map(|cursor| cursor.to_string());
         Page { items: self.items, next, total: self.total }
     }
@@ -380,13 +393,13 @@ impl<T> Collector<T> {
 
 /// The place after an item. Opaque to callers: base64url of `device` or `device/channel`.
 #[derive(Copy, Clone, Debug)]
-struct Cursor {
-    device: Id,
-    channel: Option<Id>,
+pub(super) struct Cursor {
+    pub(super) device: Id,
+    pub(super) channel: Option<Id>,
 }
 
 impl Cursor {
-    fn parse(text: &str) -> Result<Cursor, BadCursor> {
+    pub(super) fn parse(text: &str) -> Result<Cursor, BadCursor> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadCursor)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| BadCursor)?;
         let id = |text: &str| Id::parse(text).map_err(|_| BadCursor);
@@ -408,7 +421,7 @@ impl std::fmt::Display for Cursor {
 }
 
 /// All keys beyond `after`.
-fn beyond(after: Option<Id>) -> (Bound<Id>, Bound<Id>) {
+pub(super) fn beyond(after: Option<Id>) -> (Bound<Id>, Bound<Id>) {
     (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 

@@ -5,6 +5,7 @@
 //! little else.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::num::NonZeroI64;
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub(super) struct Slot {
     /// 0: not known.
     port: u16,
     pub(super) status: bool,
+    /// Only there to hold others, as its id says.
+    folder: bool,
 }
 
 impl Slot {
@@ -74,7 +77,13 @@ impl Slot {
             address_end,
             port: channel.port.unwrap_or(0),
             status: channel.status,
+            folder: channel.id.kind().is_folder(),
         }
+    }
+
+    /// Whether it counts as a channel: it is no tombstone, and not only there to hold others.
+    pub(super) fn is_channel(&self) -> bool {
+        self.gone.is_none() && !self.folder
     }
 
     pub(super) fn unpack(&self, id: Id) -> Channel {
@@ -98,6 +107,8 @@ impl Slot {
             latitude: Some(self.latitude).filter(|degrees| !degrees.is_nan()),
             ip_address: known(self.text.get(usize::from(self.address_end)..).unwrap_or("")),
             port: Some(self.port).filter(|&port| port != 0),
+            // Known to the entry alone.
+            bad_since: None,
             gone: self.gone(),
         }
     }
@@ -142,18 +153,24 @@ fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// One copy of each [`Common`] in use. It holds no more of them than there are channels (twice, before a sweep).
-#[derive(Debug, Default)]
-pub(super) struct Interner {
-    known: HashSet<Arc<Common>>,
+/// One copy of each part that many share. It holds no more of them than there are who do (twice, before a sweep).
+#[derive(Debug)]
+pub(super) struct Interner<T = Common> {
+    known: HashSet<Arc<T>>,
     sweep_at: usize,
 }
 
-impl Interner {
+impl<T> Default for Interner<T> {
+    fn default() -> Interner<T> {
+        Interner { known: HashSet::new(), sweep_at: 0 }
+    }
+}
+
+impl<T: Eq + Hash> Interner<T> {
     /// Below this many a sweep is not worth its while.
     const MIN_SWEEP: usize = 1_024;
 
-    fn intern(&mut self, common: Common) -> Arc<Common> {
+    pub(super) fn intern(&mut self, common: T) -> Arc<T> {
         if let Some(known) = self.known.get(&common) {
             return Arc::clone(known);
         }

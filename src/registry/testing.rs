@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::gb::conformance::Rule;
 use crate::gb::id::Id;
 use crate::gb::sdp::MediaMode;
 use crate::gb::time::UnixMillis;
@@ -57,8 +58,11 @@ pub(crate) fn channel(n: u64) -> Channel {
 
 fn any_channel() -> impl Strategy<Value = Channel> {
     let gone = prop_oneof![9 => Just(None), 1 => (1..5_i64).prop_map(|at| Some(UnixMillis(at)))];
-    (0..8_u64, "[ab]{0,2}", any::<bool>(), gone, 0..3_usize).prop_map(|(n, name, status, gone, parents)| {
+    (0..9_u64, "[ab]{0,2}", any::<bool>(), gone, 0..3_usize).prop_map(|(n, name, status, gone, parents)| {
         let mut channel = channel(n);
+        if n == 8 {
+            channel.id = Id::parse("34020000002150000008").unwrap(); // a folder
+        }
         channel.name = name;
         channel.status = status;
         channel.gone = gone;
@@ -89,6 +93,56 @@ fn any_call() -> impl Strategy<Value = Call> {
         .prop_map(|(device, channel, n, ssrc)| Call { ssrc: Some(ssrc), ..call(device, channel, n) })
 }
 
+/// An alarm of a device's channel.
+pub(crate) fn alarm(id: u64, device: u64, channel: u64) -> Alarm {
+    let at = UnixMillis(1_700_000_000_000);
+    let mut alarm = Alarm::new(AlarmId(id), device_id(device), channel_id(channel), at, at);
+    (alarm.priority, alarm.method, alarm.kind) = (1, 5, Some(6));
+    alarm.description = Some("somebody at the fence".into());
+    alarm
+}
+
+/// A record of the audit.
+pub(crate) fn audit(id: u64, user: &str, action: &str, device: u64) -> Audit {
+    Audit {
+        id: AuditId(id),
+        at: UnixMillis(1_700_000_000_000 + id as i64),
+        user: user.into(),
+        role: "operator".into(),
+        from: "192.0.2.9".into(),
+        action: action.into(),
+        device: Some(device_id(device)),
+        channel: Some(channel_id(device)),
+        detail: format!("the {id}th time"),
+        outcome: "ok".into(),
+    }
+}
+
+fn any_history() -> impl Strategy<Value = Write> {
+    let by = proptest::option::of(Just(Acknowledged { by: "ann".into(), at: UnixMillis(9) }));
+    let finding = (0..4_usize, 0..9_i64, 1..9_u64).prop_map(|(rule, at, count)| Finding {
+        count,
+        ..Finding::new(Rule::ALL[rule], UnixMillis(at), "what was seen")
+    });
+    prop_oneof![
+        2 => (0..9_u64, 0..4_u64, 0..8_u64, 1..4_u32, by).prop_map(|(id, device, channel, count, acknowledged)| {
+            Write::PutAlarm(Alarm { count, acknowledged, ..alarm(id, device, channel) })
+        }),
+        2 => (0..9_u64, "[ab]", prop_oneof![Just("ptz"), Just("control.reboot"), Just("controls")], 0..4_u64)
+            .prop_map(|(id, user, action, device)| Write::PutAudit(audit(id, &user, action, device))),
+        2 => (0..5_u64, proptest::collection::vec(finding, 0..6))
+            .prop_map(|(n, findings)| Write::PutFindings { device: device_id(n), findings }),
+        3 => (0..5_u64, 0..9_u64, -9..9_i32).prop_map(|(n, channel, at)| Write::SetPosition {
+            device: device_id(n),
+            // The last one is the device itself.
+            channel: if channel == 8 { device_id(n) } else { channel_id(channel) },
+            longitude: f64::from(at) * 25.0, // some of them nowhere
+            latitude: 0.1,
+            at: UnixMillis(at.into()),
+        }),
+    ]
+}
+
 pub(crate) fn any_write() -> impl Strategy<Value = Write> {
     let cause = prop_oneof![Just(Cause::Unregistered), Just(Cause::Expired)];
     let touch = (0..5_u64, 0..100_i64).prop_map(|(n, at)| Touch { device: device_id(n), at: UnixMillis(at) });
@@ -107,11 +161,15 @@ pub(crate) fn any_write() -> impl Strategy<Value = Write> {
         1 => (0..4_u64, 0..8_u64).prop_map(|(n, channel)| {
             Write::RemoveChannels { device: device_id(n), channels: vec![channel_id(channel)] }
         }),
-        2 => (0..4_u64, 0..8_u64, any::<bool>()).prop_map(|(n, channel, status)| Write::SetChannelStatus {
-            device: device_id(n),
-            channel: channel_id(channel),
-            status,
+        2 => (0..4_u64, 0..8_u64, any::<bool>(), 1..50_i64).prop_map(|(n, channel, status, at)| {
+            Write::SetChannelStatus {
+                device: device_id(n),
+                channel: channel_id(channel),
+                status,
+                at: UnixMillis(at),
+            }
         }),
+        6 => any_history(),
         2 => any_call().prop_map(Write::PutCall),
         1 => any_call().prop_map(|call| Write::DeleteCall {
             device: call.device,
@@ -123,13 +181,18 @@ pub(crate) fn any_write() -> impl Strategy<Value = Write> {
 
 /// All that an index holds, one line a record.
 pub(crate) fn lines(index: &Index) -> Vec<String> {
-    let mut lines = vec![format!("{:?}", index.totals())];
+    let mut lines = vec![format!("{:?} {} {}", index.totals(), index.faults, index.open_alarms())];
     for (id, entry) in &index.devices {
         lines.push(format!("{:?} {:?} {:?}", entry.device, entry.last_seen, entry.silent));
         lines.push(format!("{:?}", entry.registration));
         lines.extend(index.catalog(id).map(|channel| format!("{channel:?}")));
+        lines.extend(entry.positions.iter().map(|position| format!("{position:?}")));
+        lines.extend(entry.findings.iter().map(|finding| format!("{finding:?}")));
         lines.extend(entry.calls.values().map(|call| serde_json::to_string(call).unwrap()));
     }
+    let (alarms, audit) = index.histories();
+    lines.extend(alarms.map(|alarm| format!("{alarm:?}")));
+    lines.extend(audit.map(|record| format!("{record:?}")));
     lines
 }
 

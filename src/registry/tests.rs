@@ -1,3 +1,5 @@
+mod journal;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -60,7 +62,12 @@ fn a_device_comes_and_goes() {
 #[test]
 fn channels_follow_their_device() {
     let mut index = with_channels(3);
-    index.apply(&Write::SetChannelStatus { device: device_id(0), channel: channel_id(1), status: false });
+    index.apply(&Write::SetChannelStatus {
+        device: device_id(0),
+        channel: channel_id(1),
+        status: false,
+        at: UnixMillis(9),
+    });
     let totals = Totals { devices: 1, devices_online: 1, channels: 3, channels_online: 2 };
     assert_eq!(index.totals(), totals);
     assert!(index.channel(&device_id(0), &channel_id(0)).unwrap().online);
@@ -154,7 +161,12 @@ fn texts_and_positions_are_kept_within_bounds() {
 #[test]
 fn lists_filter_and_search() {
     let mut index = with_channels(20);
-    index.apply(&Write::SetChannelStatus { device: device_id(0), channel: channel_id(3), status: false });
+    index.apply(&Write::SetChannelStatus {
+        device: device_id(0),
+        channel: channel_id(3),
+        status: false,
+        at: UnixMillis(2),
+    });
     let mut outside = channel(30);
     outside.region = Id::parse("340305").ok();
     outside.name = "Gate NORTH".into();
@@ -270,6 +282,60 @@ fn all_pages(index: &Index, filter: ChannelFilter<'_>, limit: usize) -> (Vec<Cha
     }
 }
 
+/// Faults and regions, each against a plain recount.
+fn check_figures(index: &Index, all: &[ChannelState], limit: usize) -> Result<(), TestCaseError> {
+    let mut expected = Vec::new();
+    for state in index.all_devices() {
+        let id = state.device.id;
+        if !state.online {
+            expected.push((id, None));
+        } else {
+            let bad = all.iter().filter(|item| item.device == id && !item.channel.status);
+            expected.extend(bad.map(|item| (id, Some(item.channel.id))));
+        }
+    }
+    let (mut found, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let page = index.faults(cursor.as_deref(), limit).unwrap();
+        prop_assert_eq!(page.total, expected.len() as u64);
+        prop_assert!(page.items.len() <= limit);
+        found.extend(page.items.iter().map(|fault| match fault {
+            Fault::Device { device, since } => {
+                assert_eq!(*since, device.last_seen);
+                (device.device.id, None)
+            }
+            Fault::Channel { channel, since } => {
+                assert_eq!(*since, channel.channel.bad_since);
+                (channel.device, Some(channel.channel.id))
+            }
+        }));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    prop_assert_eq!(found, expected);
+
+    let mut regions: BTreeMap<(bool, String), (u64, u64)> = BTreeMap::new();
+    for item in all {
+        let code = item.channel.region.map(|region| region.as_str().chars().take(6).collect::<String>());
+        let counts = regions.entry((code.is_none(), code.unwrap_or_default())).or_default();
+        counts.0 += 1;
+        counts.1 += u64::from(item.online);
+    }
+    let found: Vec<_> = index.online_by_region("", 6).into_iter().map(region_tuple).collect();
+    let expected: Vec<_> = regions
+        .into_iter()
+        .map(|((none, code), (channels, online))| ((!none).then_some(code), channels, online))
+        .collect();
+    prop_assert_eq!(found, expected);
+    Ok(())
+}
+
+fn region_tuple(totals: RegionTotals) -> (Option<String>, u64, u64) {
+    (totals.region, totals.channels, totals.channels_online)
+}
+
 proptest! {
     /// Totals, lists and events, each against a plain recount of all that is there.
     #[test]
@@ -299,21 +365,27 @@ proptest! {
         }
 
         let mut recount = Totals::default();
-        let mut all = Vec::new();
+        let (mut all, mut folders) = (Vec::new(), 0);
         for n in 0..5 {
             let Some(state) = index.device(&device_id(n)) else { continue };
             recount.devices += 1;
             recount.devices_online += u64::from(state.online);
             prop_assert_eq!(state.online, seen_online.contains_key(&device_id(n)));
             for channel in index.catalog(&device_id(n)).filter(|channel| channel.gone.is_none()) {
+                if channel.id.kind().is_folder() {
+                    folders += 1;
+                    continue;
+                }
                 recount.channels += 1;
                 let online = state.online && channel.status;
                 recount.channels_online += u64::from(online);
-                all.push(ChannelState { device: device_id(n), channel, online });
+                let position = index.position(&device_id(n), &channel.id);
+                all.push(ChannelState { device: device_id(n), channel, online, position });
             }
         }
         prop_assert_eq!(index.totals(), recount);
-        prop_assert_eq!(seen_channels, all.len() as i64);
+        check_figures(&index, &all, limit)?;
+        prop_assert_eq!(seen_channels, all.len() as i64 + folders);
 
         let filter = ChannelFilter { device: one.map(device_id), region, q: q.as_deref(), online };
         let expected: Vec<_> = all

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MAX_GONE_PER_DEVICE;
+use super::journal::{Alarm, Audit, Finding};
 use super::model::{Call, Channel, Device, Registration};
 use crate::gb::id::Id;
 use crate::gb::time::UnixMillis;
@@ -55,12 +56,31 @@ pub enum Write {
         device: Id,
         channel: Id,
         status: bool,
+        at: UnixMillis,
+    },
+    /// Where a channel, or the device itself, is now. Kept apart from what the catalog says of its place.
+    SetPosition {
+        device: Id,
+        channel: Id,
+        longitude: f64,
+        latitude: f64,
+        at: UnixMillis,
     },
     PutCall(Call),
     DeleteCall {
         device: Id,
         channel: Id,
         call_id: String,
+    },
+    /// Adds an alarm, or replaces it. Alarms outlive their device; the oldest are forgotten beyond
+    /// [`super::MAX_ALARMS`].
+    PutAlarm(Alarm),
+    /// Adds a record to the audit; the oldest are forgotten beyond [`super::MAX_AUDIT`].
+    PutAudit(Audit),
+    /// Replaces what is known of a device's departures from the standard.
+    PutFindings {
+        device: Id,
+        findings: Vec<Finding>,
     },
 }
 
@@ -179,4 +199,21 @@ pub fn retire(unlisted: impl Iterator<Item = (Id, Option<UnixMillis>)>, at: Unix
         retired.gone.retain(|id| retired.forgotten.binary_search(id).is_err());
     }
     retired
+}
+
+/// Whether a channel counts as one that does not work, and since when, where that is known. `old` is the same of
+/// the record that it takes the place of; `at` is when it was told.
+///
+/// Every store and the index decide by this function, hence alike.
+pub fn bad_since(
+    channel: &Channel,
+    old: Option<Option<UnixMillis>>,
+    at: UnixMillis,
+) -> Option<Option<UnixMillis>> {
+    if channel.status || channel.gone.is_some() || channel.id.kind().is_folder() {
+        return None;
+    }
+    let told = channel.bad_since.map(Some);
+    // What is read back from a store has no time of its own.
+    told.or(old).or(Some(Some(at).filter(|at| at.0 != 0)))
 }

@@ -6,9 +6,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::{Commit, Loaded, Store, StoreError};
+use crate::gb::conformance::Rule;
+use crate::gb::id::Id;
 use crate::gb::time::UnixMillis;
 use crate::registry::testing::*;
-use crate::registry::{Cause, Index, Secret, Touch, Write};
+use crate::registry::{Alarm, AlarmId, Cause, Finding, Index, Secret, Touch, Write};
 
 /// A place where a store keeps its registry. Opening it again finds what was kept.
 pub(crate) trait Place {
@@ -68,10 +70,24 @@ fn what_is_kept_comes_back(place: &impl Place) {
             complete: true,
             at: UnixMillis(12),
         },
-        Write::SetChannelStatus { device: device_id(0), channel: channel_id(2), status: false },
+        Write::SetChannelStatus {
+            device: device_id(0),
+            channel: channel_id(2),
+            status: false,
+            at: UnixMillis(13),
+        },
         Write::PutCall(call(0, 1, 0)),
         Write::Offline { device: device_id(1), cause: Cause::Silent },
         Write::Touch { touches: vec![Touch { device: device_id(0), at: UnixMillis(60_010) }] },
+        Write::PutAlarm(alarm(1, 0, 2)),
+        Write::PutAlarm(alarm(2, 7, 7)),
+        Write::PutAlarm(Alarm { count: 3, ..alarm(1, 0, 2) }),
+        Write::PutAudit(audit(1, "ann", "ptz", 0)),
+        Write::PutFindings { device: device_id(0), findings: vec![finding(1), finding(0)] },
+        Write::PutFindings { device: device_id(0), findings: vec![finding(2)] },
+        position(0, channel_id(2)),
+        position(0, device_id(0)),
+        position(0, channel_id(99)),
     ];
     let mut index = Index::new();
     let store = place.open();
@@ -86,12 +102,18 @@ fn what_is_kept_comes_back(place: &impl Place) {
     let store = place.open();
     let (mut again, found) = loaded(&*store);
     assert_eq!(lines(&again), lines(&index));
-    assert_eq!(found, Loaded { records: 12, unreadable: 0 });
+    assert_eq!(found, Loaded { records: 18, unreadable: 0 });
     let state = again.device(&device_id(0)).unwrap();
     assert_eq!((state.online, state.channels, state.channels_online), (true, 3, 2));
     assert_eq!(state.last_seen, Some(UnixMillis(60_010)));
     assert_eq!(again.device(&device_id(1)).unwrap().device.password, Some(Secret::new("hunter2")));
     assert!(!again.device(&device_id(1)).unwrap().online);
+    let bad = again.channel(&device_id(0), &channel_id(2)).unwrap();
+    assert_eq!(bad.channel.bad_since, Some(UnixMillis(13)));
+    assert_eq!(bad.position.map(|position| position.at), Some(UnixMillis(14)));
+    assert_eq!(again.alarm(AlarmId(1)).unwrap().count, 3);
+    assert_eq!(again.findings(&device_id(0)), [finding(2)]);
+    assert_eq!(again.audit(Default::default(), None, 9).unwrap().items, [audit(1, "ann", "ptz", 0)]);
 
     let last = [
         Write::DeleteDevice { device: device_id(0) },
@@ -101,6 +123,16 @@ fn what_is_kept_comes_back(place: &impl Place) {
     assert_eq!(wait(store.commit(last.to_vec())), Ok(()));
     assert_eq!(lines(&loaded(&*store).0), lines(&again));
     assert_eq!(again.totals().devices, 1);
+    assert!(again.alarm(AlarmId(1)).is_some(), "what happened outlives the device");
+}
+
+fn finding(n: usize) -> Finding {
+    Finding::new(Rule::ALL[n], UnixMillis(12), "seen")
+}
+
+fn position(n: u64, channel: Id) -> Write {
+    let at = UnixMillis(14);
+    Write::SetPosition { device: device_id(n), channel, longitude: 117.1, latitude: 31.8, at }
 }
 
 /// Commits that nobody waits for between, all about the same row.

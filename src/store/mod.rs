@@ -13,6 +13,7 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod embedded;
+pub mod events;
 mod rows;
 #[cfg(test)]
 mod tests;

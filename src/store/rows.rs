@@ -1,6 +1,6 @@
 //! The rows of the embedded registry, and what each write does to them.
 //!
-//! Three tables of redb. A key of `registry` begins with the device's id and a zero byte (which no id has), so
+//! Five tables of redb. A key of `registry` begins with the device's id and a zero byte (which no id has), so
 //! that a device and all that hangs on it are neighbours; the letter says what follows. Values are JSON: the
 //! records of [`crate::registry::model`].
 //!
@@ -11,8 +11,12 @@
 //! | | device, 0, `R` | [`Registration`]; absent when it ended |
 //! | | device, 0, `c`, channel | [`Channel`] |
 //! | | device, 0, `g`, channel | [`Channel`] that is a tombstone (`gone` is set) |
+//! | | device, 0, `f` | its departures from the standard: a list of [`Finding`] |
 //! | | device, 0, `k`, channel, 0, Call-ID | [`Call`] |
-//! | `seen` | device | `{"last_seen": ms, "silent": bool}`, absent if never heard of |
+//! | | device, 0, `p`, channel | its last [`Position`] |
+//! | `seen` | device | `{"last_seen": ms, "silent": bool}`, absent if never heard of since it registered |
+//! | `alarms` | number of the alarm | [`Alarm`], at most [`MAX_ALARMS`] |
+//! | `audit` | number of the record | [`Audit`], at most [`MAX_AUDIT`] |
 //!
 //! `seen` is apart, since it is written for all devices again and again: side by side its rows fill few pages,
 //! among the channels each would cost a page of its own.
@@ -20,7 +24,8 @@
 use std::collections::{HashMap, HashSet};
 
 use redb::{
-    AccessGuard, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition, WriteTransaction,
+    AccessGuard, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError, Table,
+    TableDefinition, WriteTransaction,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -28,7 +33,10 @@ use serde::{Deserialize, Serialize};
 use super::{Loaded, StoreError};
 use crate::gb::id::Id;
 use crate::gb::time::UnixMillis;
-use crate::registry::{Call, Cause, Channel, Device, Registration, Touch, Write, retire};
+use crate::registry::{
+    Alarm, Audit, Call, Cause, Channel, Device, Finding, MAX_ALARMS, MAX_AUDIT, Position, Registration,
+    Touch, Write, bad_since, retire,
+};
 
 /// The version of this layout. A field more in a record is no new version; a key that moves is.
 pub(super) const SCHEMA: &str = "1";
@@ -40,12 +48,16 @@ type Bytes = &'static [u8];
 const META: TableDefinition<'static, &str, &str> = TableDefinition::new("meta");
 const REGISTRY: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("registry");
 const SEEN: TableDefinition<'static, &str, Bytes> = TableDefinition::new("seen");
+const ALARMS: TableDefinition<'static, u64, Bytes> = TableDefinition::new("alarms");
+const AUDIT: TableDefinition<'static, u64, Bytes> = TableDefinition::new("audit");
 
 const DEVICE: u8 = b'D';
 const REGISTRATION: u8 = b'R';
 const CHANNEL: u8 = b'c';
 const GONE: u8 = b'g';
+const FINDINGS: u8 = b'f';
 const CALL: u8 = b'k';
+const POSITION: u8 = b'p';
 
 /// Signs of life that are not written yet.
 pub(super) type Pending = HashMap<Id, UnixMillis>;
@@ -55,6 +67,12 @@ struct Seen {
     last_seen: UnixMillis,
     #[serde(default)]
     silent: bool,
+}
+
+/// The only field of a registration that matters for `seen`.
+#[derive(Deserialize)]
+struct Registered {
+    registered_at: UnixMillis,
 }
 
 /// The only field of a tombstone that retiring looks at.
@@ -74,6 +92,8 @@ pub(super) fn prepare(transaction: &WriteTransaction) -> Result<Option<String>, 
     }
     transaction.open_table(REGISTRY)?;
     transaction.open_table(SEEN)?;
+    transaction.open_table(ALARMS)?;
+    transaction.open_table(AUDIT)?;
     Ok(None)
 }
 
@@ -81,11 +101,18 @@ pub(super) fn prepare(transaction: &WriteTransaction) -> Result<Option<String>, 
 pub(super) struct Rows<'t> {
     registry: Table<'t, Bytes, Bytes>,
     seen: Table<'t, &'static str, Bytes>,
+    alarms: Table<'t, u64, Bytes>,
+    audit: Table<'t, u64, Bytes>,
 }
 
 impl<'t> Rows<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Rows<'t>, redb::Error> {
-        Ok(Rows { registry: transaction.open_table(REGISTRY)?, seen: transaction.open_table(SEEN)? })
+        Ok(Rows {
+            registry: transaction.open_table(REGISTRY)?,
+            seen: transaction.open_table(SEEN)?,
+            alarms: transaction.open_table(ALARMS)?,
+            audit: transaction.open_table(AUDIT)?,
+        })
     }
 
     /// Does to the rows what [`crate::registry::Index::apply`] does to the index.
@@ -105,31 +132,38 @@ impl<'t> Rows<'t> {
             }
             Write::PutRegistration(registration) => {
                 let device = &registration.device;
-                if self.knows(device)? {
-                    self.put(&key(device, REGISTRATION, ""), registration)?;
-                    let last_seen = self.seen(device, pending)?.map_or(registration.registered_at, |seen| {
-                        seen.last_seen.max(registration.registered_at)
-                    });
-                    self.put_seen(device, Seen { last_seen, silent: false })?;
+                let row_key = key(device, REGISTRATION, "");
+                // On the road of every REGISTER: one row is written, and `seen` only where it says that the
+                // device is silent. The registration tells by itself when the device was there.
+                let known =
+                    self.registry.insert(row_key.as_slice(), json(registration)?.as_slice())?.is_some();
+                if !known && !self.knows(device)? {
+                    self.registry.remove(row_key.as_slice())?;
+                    return Ok(());
+                }
+                note(pending, *device, registration.registered_at);
+                let silent = self.kept_seen(device)?.is_some_and(|seen| seen.silent);
+                if silent && let Some(seen) = self.seen(device, pending)? {
+                    self.put_seen(device, seen)?;
                 }
             }
             Write::EndRegistration { device, .. } => {
-                self.registry.remove(key(device, REGISTRATION, "").as_slice())?;
-                if let Some(seen) = self.seen(device, pending)? {
-                    self.put_seen(device, Seen { silent: false, ..seen })?;
-                }
+                let row_key = key(device, REGISTRATION, "");
+                let ended = self.registry.remove(row_key.as_slice())?.and_then(|row| read(&row_key, &row));
+                self.settle(device, ended, false, pending)?;
             }
             Write::Touch { .. } => put_off(write, pending),
             Write::Offline { device, .. } => {
-                let registered = self.registry.get(key(device, REGISTRATION, "").as_slice())?.is_some();
-                if let Some(seen) = self.seen(device, pending)? {
-                    self.put_seen(device, Seen { silent: registered, ..seen })?;
-                }
+                let row_key = key(device, REGISTRATION, "");
+                let row = self.registry.get(row_key.as_slice())?;
+                let silent = row.is_some();
+                let registered = row.and_then(|row| read(&row_key, &row));
+                self.settle(device, registered, silent, pending)?;
             }
             Write::MergeCatalog { device, channels, complete, at } => {
                 if self.knows(device)? {
                     for channel in channels {
-                        self.put_channel(device, channel)?;
+                        self.put_channel(device, channel, *at)?;
                     }
                     if *complete {
                         self.retire_unlisted(device, channels, *at)?;
@@ -141,12 +175,22 @@ impl<'t> Rows<'t> {
                     self.remove_channel(device, channel)?;
                 }
             }
-            Write::SetChannelStatus { device, channel, status } => {
+            Write::SetChannelStatus { device, channel, status, at } => {
                 let key = key(device, CHANNEL, channel.as_str());
                 let kept = self.registry.get(key.as_slice())?.and_then(|row| read::<Channel>(&key, &row));
-                if let Some(mut channel) = kept {
+                if let Some(mut channel) = kept.filter(|kept| kept.status != *status) {
                     channel.status = *status;
+                    channel.bad_since = None;
+                    channel.bad_since = bad_since(&channel, None, *at).flatten();
                     self.put(&key, &channel)?;
+                }
+            }
+            Write::SetPosition { device, channel, longitude, latitude, at } => {
+                let position = Position::new(*longitude, *latitude, *at);
+                if let Some(position) = position
+                    && self.has_place(device, channel)?
+                {
+                    self.put(&key(device, POSITION, channel.as_str()), &position)?;
                 }
             }
             Write::PutCall(call) => {
@@ -157,15 +201,34 @@ impl<'t> Rows<'t> {
             Write::DeleteCall { device, channel, call_id } => {
                 self.registry.remove(call_key(device, channel, call_id).as_slice())?;
             }
+            Write::PutAlarm(alarm) => put_bounded(&mut self.alarms, alarm.id.0, alarm, MAX_ALARMS)?,
+            Write::PutAudit(record) => put_bounded(&mut self.audit, record.id.0, record, MAX_AUDIT)?,
+            Write::PutFindings { device, findings } => {
+                if self.knows(device)? {
+                    self.put(&key(device, FINDINGS, ""), findings)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Whether a position may hang on this: the device itself, or an item of its catalog.
+    fn has_place(&self, device: &Id, channel: &Id) -> Result<bool, StorageError> {
+        if device == channel {
+            return self.knows(device);
+        }
+        for kind in [CHANNEL, GONE] {
+            if self.registry.get(key(device, kind, channel.as_str()).as_slice())?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Writes the signs of life that were put off. The caller forgets them once they are committed.
     pub(super) fn flush(&mut self, pending: &Pending) -> Result<(), redb::Error> {
         for (device, at) in pending {
-            let last_seen = match self.seen.get(device.as_str())?.and_then(|row| read::<Seen>(b"seen", &row))
-            {
+            let last_seen = match self.kept_seen(device)? {
                 Some(seen) => seen.last_seen.max(*at),
                 None if self.knows(device)? => *at,
                 None => continue,
@@ -181,12 +244,33 @@ impl<'t> Rows<'t> {
 
     /// When the device was last heard of, what is still pending included (and no longer pending).
     fn seen(&mut self, device: &Id, pending: &mut Pending) -> Result<Option<Seen>, StorageError> {
-        let kept = self.seen.get(device.as_str())?.and_then(|row| read::<Seen>(b"seen", &row));
+        let kept = self.kept_seen(device)?;
         let Some(at) = pending.remove(device) else { return Ok(kept) };
         match kept {
             Some(seen) => Ok(Some(Seen { last_seen: seen.last_seen.max(at), silent: false })),
             None if self.knows(device)? => Ok(Some(Seen { last_seen: at, silent: false })),
             None => Ok(None),
+        }
+    }
+
+    fn kept_seen(&self, device: &Id) -> Result<Option<Seen>, StorageError> {
+        Ok(self.seen.get(device.as_str())?.and_then(|row| read::<Seen>(b"seen", &row)))
+    }
+
+    /// Writes when the device was last heard of, its registration included.
+    fn settle(
+        &mut self,
+        device: &Id,
+        registered: Option<Registered>,
+        silent: bool,
+        pending: &mut Pending,
+    ) -> Result<(), redb::Error> {
+        if let Some(Registered { registered_at }) = registered {
+            note(pending, *device, registered_at);
+        }
+        match self.seen(device, pending)? {
+            Some(seen) => self.put_seen(device, Seen { silent, ..seen }),
+            None => Ok(()),
         }
     }
 
@@ -205,17 +289,31 @@ impl<'t> Rows<'t> {
         Ok(kept.is_some())
     }
 
-    fn put_channel(&mut self, device: &Id, channel: &Channel) -> Result<(), redb::Error> {
+    fn put_channel(&mut self, device: &Id, channel: &Channel, at: UnixMillis) -> Result<(), redb::Error> {
         let (kind, other) = if channel.gone.is_some() { (GONE, CHANNEL) } else { (CHANNEL, GONE) };
-        if !self.put(&key(device, kind, channel.id.as_str()), channel)? {
+        let key_of = |kind| key(device, kind, channel.id.as_str());
+        // Few are bad, so that few old rows are read for the time since when.
+        let with_time = match bad_since(channel, None, at) {
+            None if channel.bad_since.is_none() => None,
+            None => Some(Channel { bad_since: None, ..channel.clone() }),
+            Some(_) => {
+                let row_key = key_of(CHANNEL);
+                let old =
+                    self.registry.get(row_key.as_slice())?.and_then(|row| read::<Channel>(&row_key, &row));
+                // Its own time is what was kept; an old row without one is of a channel that was bad before.
+                let old = old.filter(|old| !old.status).map(|old| old.bad_since);
+                Some(Channel { bad_since: bad_since(channel, old, at).flatten(), ..channel.clone() })
+            }
+        };
+        if !self.put(&key_of(kind), with_time.as_ref().unwrap_or(channel))? {
             // It may have been of the other kind; never of both.
-            self.registry.remove(key(device, other, channel.id.as_str()).as_slice())?;
+            self.registry.remove(key_of(other).as_slice())?;
         }
         Ok(())
     }
 
     fn remove_channel(&mut self, device: &Id, channel: &Id) -> Result<(), redb::Error> {
-        for kind in [CHANNEL, GONE] {
+        for kind in [CHANNEL, GONE, POSITION] {
             self.registry.remove(key(device, kind, channel.as_str()).as_slice())?;
         }
         Ok(())
@@ -248,6 +346,7 @@ impl<'t> Rows<'t> {
                 self.registry.remove(listed.as_slice())?.and_then(|row| read::<Channel>(&listed, &row));
             if let Some(mut channel) = channel {
                 channel.gone = Some(at);
+                channel.bad_since = None;
                 self.put(&key(device, GONE, id.as_str()), &channel)?;
             }
         }
@@ -255,14 +354,30 @@ impl<'t> Rows<'t> {
     }
 }
 
+/// Writes a row of a table that has an end: beyond it the oldest is forgotten.
+fn put_bounded(
+    table: &mut Table<'_, u64, Bytes>,
+    id: u64,
+    record: &impl Serialize,
+    most: usize,
+) -> Result<(), redb::Error> {
+    table.insert(id, json(record)?.as_slice())?;
+    if table.len()? > most as u64 {
+        table.pop_first()?;
+    }
+    Ok(())
+}
+
 /// Remembers signs of life, to be written later.
 pub(super) fn put_off(write: &Write, pending: &mut Pending) {
     if let Write::Touch { touches } = write {
-        for Touch { device, at } in touches {
-            let kept = pending.entry(*device).or_insert(*at);
-            *kept = (*kept).max(*at);
-        }
+        touches.iter().for_each(|Touch { device, at }| note(pending, *device, *at));
     }
+}
+
+fn note(pending: &mut Pending, device: Id, at: UnixMillis) {
+    let kept = pending.entry(device).or_insert(at);
+    *kept = (*kept).max(at);
 }
 
 /// Reads everything, device by device, as writes that fill an empty index.
@@ -274,7 +389,10 @@ pub(super) fn load(database: &redb::Database, each: &mut dyn FnMut(Write)) -> Re
         let (row_key, value) = row?;
         let (key, bytes) = (row_key.value(), value.value());
         let device = parse(key).map(|(device, ..)| device);
-        let ended = catalog.take_if(|(of, channels)| Some(*of) != device || channels.len() >= LOAD_CHUNK);
+        // What hangs on channels comes after them.
+        let more = matches!(parse(key), Some((_, CHANNEL | GONE | FINDINGS, _)));
+        let ended =
+            catalog.take_if(|(of, channels)| Some(*of) != device || !more || channels.len() >= LOAD_CHUNK);
         ended.into_iter().for_each(|whole| each(merged(whole)));
 
         let write = match parse(key) {
@@ -291,6 +409,14 @@ pub(super) fn load(database: &redb::Database, each: &mut dyn FnMut(Write)) -> Re
             Some((_, DEVICE, _)) => decode::<Device>(key, bytes).map(Write::PutDevice),
             Some((_, REGISTRATION, _)) => decode::<Registration>(key, bytes).map(Write::PutRegistration),
             Some((_, CALL, _)) => decode::<Call>(key, bytes).map(Write::PutCall),
+            Some((device, FINDINGS, _)) => {
+                findings(key, bytes).map(|findings| Write::PutFindings { device, findings })
+            }
+            Some((device, POSITION, Some(channel))) => {
+                decode::<Position>(key, bytes).map(|Position { longitude, latitude, at }| {
+                    Write::SetPosition { device, channel, longitude, latitude, at }
+                })
+            }
             _ => unknown(key),
         };
         match write {
@@ -317,7 +443,26 @@ pub(super) fn load(database: &redb::Database, each: &mut dyn FnMut(Write)) -> Re
             None => loaded.unreadable += 1,
         }
     }
+    let mut take = |write: Option<Write>| match write {
+        Some(write) => {
+            loaded.records += 1;
+            each(write);
+        }
+        None => loaded.unreadable += 1,
+    };
+    for row in transaction.open_table(ALARMS)?.range::<u64>(..)? {
+        take(read::<Alarm>(b"alarms", &row?.1).map(Write::PutAlarm));
+    }
+    for row in transaction.open_table(AUDIT)?.range::<u64>(..)? {
+        take(read::<Audit>(b"audit", &row?.1).map(Write::PutAudit));
+    }
     Ok(loaded)
+}
+
+/// Findings of rules that this program does not know are passed over.
+fn findings(key: &[u8], bytes: &[u8]) -> Option<Vec<Finding>> {
+    let kept = decode::<Vec<serde_json::Value>>(key, bytes)?;
+    Some(kept.into_iter().filter_map(|finding| serde_json::from_value(finding).ok()).collect())
 }
 
 fn merged((device, channels): (Id, Vec<Channel>)) -> Write {

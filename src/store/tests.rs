@@ -14,7 +14,7 @@ use super::embedded::{self, Embedded, Pace};
 use super::{Store, StoreError, open};
 use crate::gb::time::UnixMillis;
 use crate::registry::testing::*;
-use crate::registry::{Index, Touch, Write};
+use crate::registry::{AlarmId, Cause, Index, MAX_ALARMS, Touch, Write};
 
 /// A disk in memory that knows which of its bytes would survive a power cut, and that can be made to fail.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +129,45 @@ fn it_conforms_in_memory() {
 #[test]
 fn it_conforms_in_a_directory() {
     conformance::run(|| Directory(tempfile::tempdir().unwrap()), 3);
+}
+
+#[test]
+fn alarms_have_an_end_on_the_disk_too() {
+    let disk = Disk::default();
+    let store = disk.store();
+    let alarms = (0..MAX_ALARMS as u64 + 2).map(|id| Write::PutAlarm(alarm(id, 0, 0))).collect();
+    assert_eq!(wait(store.commit(alarms)), Ok(()));
+    let (index, found) = loaded(&store);
+    assert_eq!(found.records, MAX_ALARMS as u64);
+    assert!(index.alarm(AlarmId(1)).is_none() && index.alarm(AlarmId(2)).is_some());
+}
+
+/// A device that is silent when its registration is renewed is there again, even if the power fails at once.
+#[test]
+fn a_renewed_registration_outlives_a_power_cut_as_online() {
+    let disk = Disk::default();
+    let store = disk.store();
+    let silent = Write::Offline { device: device_id(0), cause: Cause::Silent };
+    let first = vec![Write::PutDevice(device(0)), Write::PutRegistration(registration(0, 1)), silent.clone()];
+    wait(store.commit(first)).unwrap();
+    let cut = disk.after_power_cut(&[]);
+    assert!(!loaded(&cut.store()).0.device(&device_id(0)).unwrap().online);
+
+    wait(store.commit(vec![Write::PutRegistration(registration(0, 2))])).unwrap();
+    let cut = disk.after_power_cut(&[]);
+    let again = cut.store();
+    let state = |store: &Embedded| {
+        let index = loaded(store).0;
+        let state = index.device(&device_id(0)).unwrap();
+        (state.online, state.last_seen)
+    };
+    assert_eq!(state(&again), (true, Some(UnixMillis(2))));
+    // What was put off is lost with the power; that it fell silent is kept all the same.
+    wait(again.commit(vec![silent])).unwrap();
+    assert_eq!(state(&again), (false, Some(UnixMillis(2))));
+    let end = Write::EndRegistration { device: device_id(0), cause: Cause::Expired };
+    wait(again.commit(vec![Write::PutRegistration(registration(0, 3)), end])).unwrap();
+    assert_eq!(state(&again), (false, Some(UnixMillis(3))));
 }
 
 proptest! {
