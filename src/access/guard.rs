@@ -29,6 +29,15 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The name in the API and in the audit.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+        }
+    }
+}
+
 /// Who a request is from.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Principal {

@@ -1,4 +1,4 @@
-//! Who may do what: sign-in, sessions, and the record of what was done.
+//! Who may do what: sign-in and sessions.
 //!
 //! [`Guard`] decides on each request, from what it brings ([`Credentials`]) and from where it comes
 //! ([`Caller`]). There is one user so far, `admin`, whose password is configured. Where none is, only this
@@ -8,14 +8,12 @@
 //! This room is pure: it is told the time and given its random bytes.
 
 mod attempts;
-mod audit;
 mod caller;
 mod credentials;
 mod guard;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{AuditRecord, Outcome};
 pub use caller::{Caller, host_is_loopback};
 pub use credentials::Credentials;
 pub use guard::{Denied, Guard, Login, NoPassword, Principal, Reason, Role};

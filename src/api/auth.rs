@@ -11,11 +11,13 @@ use metrics::counter;
 
 use super::Api;
 use super::problem::Problem;
+use super::snapshots;
 use crate::access::{Caller, Credentials, Denied, Principal, Reason};
 use crate::net::clock;
 use crate::telemetry::metrics as names;
 
-/// Paths that need no sign-in: whether this node lives is no secret, and one has to be able to sign in.
+/// Paths that need no sign-in: whether this node lives is no secret, and one has to be able to sign in. Cameras that
+/// bring a snapshot do not sign in either: they know the session.
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/api/v1/login"];
 
 /// The console asks without credentials of the browser's own, so that no window of the browser comes before its own.
@@ -28,7 +30,8 @@ pub(super) async fn require(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if request.method() == Method::OPTIONS || OPEN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if request.method() == Method::OPTIONS || OPEN.contains(&path) || path.starts_with(snapshots::UPLOAD) {
         return next.run(request).await;
     }
     let authorised = {
@@ -58,10 +61,16 @@ fn credentials(request: &Request) -> Result<Credentials, Reason> {
     let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str());
     let authorization = authorization.transpose().map_err(|_| Reason::Malformed)?;
     // Only media addresses take the token in the query, where it ends up in logs and histories.
-    let media = request.uri().path().starts_with("/whep/");
+    let media = is_media(request.uri().path());
     let query = request.uri().query().filter(|_| media).unwrap_or_default();
     let token = query.split('&').find_map(|pair| pair.strip_prefix("token="));
     Credentials::parse(authorization, token)
+}
+
+/// What is opened by players, and fetched by a browser on its own.
+fn is_media(path: &str) -> bool {
+    let file = path.starts_with("/api/v1/downloads/") && path.ends_with("/file");
+    file || ["/whep/", "/whip/", "/live/", "/api/v1/snapshots/"].iter().any(|media| path.starts_with(media))
 }
 
 /// The answer to a request that is denied.

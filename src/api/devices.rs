@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::extract::{Body, Params, Segments};
 use super::problem::Problem;
-use super::{Api, Result};
+use super::record::{Deed, Who};
+use super::{Api, Result, ask, subscriptions};
 use crate::gb::charset::Charset;
 use crate::gb::id::Id;
 use crate::gb::manscdp::Edition;
@@ -17,7 +18,8 @@ use crate::gb::sdp::MediaMode;
 use crate::gb::time::UnixMillis;
 use crate::net::clock;
 use crate::registry::{
-    AddedBy, ChannelFilter, ChannelState, Device, DeviceFilter, DeviceState, Secret, clip,
+    AddedBy, ChannelFilter, ChannelState, Device, DeviceFilter, DeviceState, Index, Keepalive, Knobs,
+    Manners, Secret, Subscribe, clip,
 };
 
 /// Items on a page when the request does not say.
@@ -45,8 +47,11 @@ pub(super) fn page<T: Serialize>(items: Vec<T>, next: Option<String>, total: u64
 }
 
 /// A device in the contract's form.
-fn device_json(api: &Api, state: &DeviceState<'_>) -> Value {
+fn device_json(api: &Api, index: &Index, state: &DeviceState<'_>) -> Value {
     let device = state.device;
+    let findings = index.findings(&device.id);
+    let manners = api.profiles.manners(device, findings);
+    let media = manners.media_transport.unwrap_or(api.info.media_transport);
     let time = |at: UnixMillis| at.to_rfc3339(api.info.offset);
     json!({
         "id": device.id,
@@ -55,11 +60,18 @@ fn device_json(api: &Api, state: &DeviceState<'_>) -> Value {
         "model": device.model,
         "firmware": device.firmware,
         "online": state.online,
-        "edition": device.edition.year(),
-        "charset": device.charset.as_str(),
+        "user_agent": device.user_agent,
+        "edition": manners.edition.unwrap_or(device.edition).year(),
+        "charset": manners.charset.unwrap_or(device.charset).as_str(),
         "transport": device.transport.as_str(),
-        "media_transport": device.media_transport.unwrap_or(api.info.media_transport).as_str(),
-        "profile": device.profile,
+        "media_transport": media.as_str(),
+        "profile": api.profiles.name_for(device, findings),
+        "profile_set": device.profile,
+        "overrides": device.overrides,
+        "keepalive": device.keepalive,
+        "subscribe": manners.subscribe,
+        "redirect": device.redirect,
+        "findings": findings.len(),
         "address": state.registration.map(|registration| registration.route.remote.to_string()),
         "channel_count": state.channels,
         "channels_online": state.channels_online,
@@ -98,14 +110,14 @@ pub(super) async fn list(State(api): State<Api>, Params(list): Params<List>) -> 
     let index = api.node.index();
     let filter = DeviceFilter { q: list.q.as_deref(), online: list.online };
     let found = index.devices(filter, list.cursor.as_deref(), list.limit())?;
-    let items: Vec<Value> = found.items.iter().map(|state| device_json(&api, state)).collect();
+    let items: Vec<Value> = found.items.iter().map(|state| device_json(&api, &index, state)).collect();
     Ok(page(items, found.next, found.total))
 }
 
 pub(super) async fn show(State(api): State<Api>, Segments(device): Segments<Id>) -> Result<Json<Value>> {
     let index = api.node.index();
     let state = index.device(&device).ok_or_else(|| unknown(&device))?;
-    Ok(Json(device_json(&api, &state)))
+    Ok(Json(device_json(&api, &index, &state)))
 }
 
 /// What can be set of a device; an absent member is left as it is, `null` goes back to the default.
@@ -124,7 +136,19 @@ pub(super) struct Settings {
     media_transport: Option<Option<MediaMode>>,
     #[serde(default, deserialize_with = "present")]
     profile: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    keepalive: Option<Option<Keepalive>>,
+    #[serde(default, deserialize_with = "present")]
+    subscribe: Option<Option<Subscribe>>,
+    #[serde(default, deserialize_with = "present")]
+    redirect: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    overrides: Option<Option<Knobs>>,
 }
+
+/// Seconds between two keepalives, and how many may be missed.
+const INTERVAL: (u32, u32) = (5, 86_400);
+const MISSES: (u8, u8) = (1, 100);
 
 /// Tells `null` from absent.
 fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
@@ -134,6 +158,32 @@ fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 impl Settings {
+    /// What the types alone do not tell.
+    fn check(&self, api: &Api) -> Result<()> {
+        if let Some(Some(keepalive)) = self.keepalive {
+            ask::within("keepalive.interval", keepalive.interval, INTERVAL)?;
+            ask::within("keepalive.misses", keepalive.misses, MISSES)?;
+        }
+        if let Some(Some(wanted)) = self.subscribe {
+            subscriptions::check(wanted)?;
+        }
+        if let Some(Some(redirect)) = &self.redirect {
+            let target = redirect.strip_prefix("sip:").and_then(|rest| rest.split_once('@'));
+            let fits = target.is_some_and(|(id, host)| Id::parse(id).is_ok() && host_and_port(host));
+            if !fits {
+                return Err(Problem::bad_value("redirect", "redirect is not of the form sip:ID@HOST:PORT"));
+            }
+        }
+        match &self.profile {
+            Some(Some(profile)) if !api.profiles.names().any(|name| name == profile) => {
+                let names: Vec<&str> = api.profiles.names().collect();
+                let why = format!("there is no profile {profile:?}; there are {}", names.join(", "));
+                Err(Problem::bad_value("profile", why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn apply(self, device: &mut Device) {
         if let Some(name) = self.name {
             device.name = clip(&name).to_owned();
@@ -158,19 +208,57 @@ impl Settings {
         if let Some(profile) = self.profile {
             device.profile = profile.map(|profile| clip(&profile).to_owned());
         }
+        device.keepalive = self.keepalive.unwrap_or(device.keepalive);
+        device.subscribe = self.subscribe.unwrap_or(device.subscribe);
+        if let Some(redirect) = self.redirect {
+            device.redirect = redirect.map(|redirect| clip(&redirect).to_owned());
+        }
+        if let Some(overrides) = self.overrides {
+            device.overrides = overrides.map(Box::new);
+        }
     }
+
+    /// The names of what is set, for the record: no values, since a password is among them.
+    fn names(&self) -> String {
+        let set = [
+            ("name", self.name.is_some()),
+            ("password", self.password.is_some()),
+            ("manufacturer", self.manufacturer.is_some()),
+            ("model", self.model.is_some()),
+            ("firmware", self.firmware.is_some()),
+            ("edition", self.edition.is_some()),
+            ("charset", self.charset.is_some()),
+            ("media_transport", self.media_transport.is_some()),
+            ("profile", self.profile.is_some()),
+            ("keepalive", self.keepalive.is_some()),
+            ("subscribe", self.subscribe.is_some()),
+            ("redirect", self.redirect.is_some()),
+            ("overrides", self.overrides.is_some()),
+        ];
+        let names: Vec<&str> = set.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+        names.join(" ")
+    }
+}
+
+/// A host or an address, and a port.
+fn host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let fits =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+        !host.is_empty() && host.bytes().all(fits) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 pub(super) async fn add(
     State(api): State<Api>,
+    who: Who,
     Body(mut new): Body<serde_json::Map<String, Value>>,
 ) -> Result<impl IntoResponse> {
-    let bad = |error: serde_json::Error| {
-        let hint = "Send {\"id\": ..., \"name\": ..., \"password\": ...} and settings of the device.";
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", "request", error.to_string(), hint)
-    };
-    let id: Id = serde_json::from_value(new.remove("id").unwrap_or_default()).map_err(bad)?;
-    let settings: Settings = serde_json::from_value(Value::Object(new)).map_err(bad)?;
+    let id = new.remove("id").ok_or_else(|| Problem::bad_value("id", "id is missing"))?;
+    let id: Id =
+        serde_json::from_value(id).map_err(|_| Problem::bad_value("id", "id is no id of a device"))?;
+    let settings: Settings = ask::body(new)?;
+    settings.check(&api)?;
     if api.node.index().device(&id).is_some() {
         return Err(Problem::new(
             StatusCode::CONFLICT,
@@ -180,42 +268,73 @@ pub(super) async fn add(
             "Change it by PATCH /api/v1/devices/{device}.",
         ));
     }
+    let deed = Deed::new("device.add").on(id).saying(settings.names());
     let mut device = Device::new(id, AddedBy::Admin, clock::unix());
     settings.apply(&mut device);
-    api.node.put_device(device).await?;
+    who.does(&api, deed, async { Ok(api.node.put_device(device).await?) }).await?;
     let location = format!("/api/v1/devices/{id}");
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], current(&api, &id)?))
 }
 
 pub(super) async fn edit(
     State(api): State<Api>,
+    who: Who,
     Segments(id): Segments<Id>,
     Body(settings): Body<Settings>,
 ) -> Result<Json<Value>> {
-    let mut device =
-        api.node.index().device(&id).map(|state| state.device.clone()).ok_or_else(|| unknown(&id))?;
+    let mut device = record(&api, &id)?;
+    settings.check(&api)?;
+    let deed = Deed::new("device.edit").on(id).saying(settings.names());
     settings.apply(&mut device);
-    api.node.put_device(device).await?;
+    who.does(&api, deed, async { Ok(api.node.put_device(device).await?) }).await?;
     current(&api, &id)
+}
+
+/// A device's record, to be changed.
+pub(super) fn record(api: &Api, id: &Id) -> Result<Device> {
+    api.node.index().device(id).map(|state| state.device.clone()).ok_or_else(|| unknown(id))
+}
+
+/// How a device is dealt with.
+pub(super) fn manners(api: &Api, id: &Id) -> Result<Manners> {
+    let index = api.node.index();
+    let state = index.device(id).ok_or_else(|| unknown(id))?;
+    Ok(api.profiles.manners(state.device, index.findings(id)))
 }
 
 fn current(api: &Api, id: &Id) -> Result<Json<Value>> {
     let index = api.node.index();
     let state = index.device(id).ok_or_else(|| unknown(id))?;
-    Ok(Json(device_json(api, &state)))
+    Ok(Json(device_json(api, &index, &state)))
 }
 
-pub(super) async fn remove(State(api): State<Api>, Segments(id): Segments<Id>) -> Result<StatusCode> {
-    if api.node.index().device(&id).is_none() {
-        return Err(unknown(&id));
-    }
-    api.node.remove_device(id).await?;
+pub(super) async fn remove(
+    State(api): State<Api>,
+    who: Who,
+    Segments(id): Segments<Id>,
+) -> Result<StatusCode> {
+    record(&api, &id)?;
+    who.does(&api, Deed::new("device.remove").on(id), async { Ok(api.node.remove_device(id).await?) })
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn sync(State(api): State<Api>, Segments(id): Segments<Id>) -> Result<Json<Value>> {
-    let synced = api.node.sync(id).await?;
+pub(super) async fn sync(
+    State(api): State<Api>,
+    who: Who,
+    Segments(id): Segments<Id>,
+) -> Result<Json<Value>> {
+    let deed = Deed::new("catalog.sync").on(id);
+    let synced = who.does(&api, deed, async { Ok(api.node.sync(id).await?) }).await?;
     Ok(Json(json!({ "received": synced.received, "total": synced.total, "complete": synced.complete })))
+}
+
+/// The vendor profiles, and what they do for which devices.
+pub(super) async fn profiles(State(api): State<Api>) -> Json<Value> {
+    let items: Vec<Value> =
+        api.profiles.all().map(|profile| serde_json::to_value(profile).unwrap_or_default()).collect();
+    let total = items.len() as u64;
+    page(items, None, total)
 }
 
 pub(super) async fn channels_of(

@@ -10,7 +10,6 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Api;
-use crate::node::Event;
 
 /// A comment this often keeps proxies from closing a silent stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -21,14 +20,14 @@ pub(super) async fn follow(
     State(api): State<Api>,
 ) -> Sse<impl futures_core::Stream<Item = Result<Sent, Infallible>>> {
     let events = api.node.events();
-    let stop = api.stop;
-    let stream = futures_util::stream::unfold((events, stop), |(mut events, stop)| async move {
+    let (stop, offset) = (api.stop, api.info.offset);
+    let stream = futures_util::stream::unfold((events, stop), move |(mut events, stop)| async move {
         let next = tokio::select! {
             next = events.recv() => next,
             () = stop.cancelled() => Err(RecvError::Closed),
         };
         let sent = match next {
-            Ok(event) => to_sent(&event),
+            Ok(event) => Sent::default().event(event.name()).json_data(event.to_json(offset)),
             Err(RecvError::Lagged(count)) => {
                 Sent::default().event("lost").json_data(json!({ "count": count }))
             }
@@ -39,8 +38,4 @@ pub(super) async fn follow(
         Some((Ok(sent), (events, stop)))
     });
     Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-}
-
-fn to_sent(event: &Event) -> Result<Sent, axum::Error> {
-    Sent::default().event(event.name()).json_data(event)
 }

@@ -1,22 +1,38 @@
-//! HTTP: the API under `/api/v1`, WHEP, health and metrics. Every error is a problem document.
+//! HTTP: the API under `/api/v1`, WHEP and WHIP, streams, health and metrics. Every error is a problem document.
 
+mod alarms;
+mod ask;
+mod audit;
 mod auth;
+mod config;
+mod conformance;
+mod control;
 mod devices;
+mod downloads;
 mod events;
 mod extract;
+mod media;
+mod openapi;
+mod playback;
 mod problem;
+mod ptz;
+mod record;
+mod records;
+mod routes;
 mod service;
+mod snapshots;
+mod stats;
 mod streams;
+mod subscriptions;
 mod tree;
+mod whep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, Method, StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::http::{HeaderValue, Method, header};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -25,7 +41,7 @@ use crate::access::Guard;
 use crate::gb::sdp::MediaMode;
 use crate::gb::time::Offset;
 use crate::node::Node;
-use crate::registry::BadCursor;
+use crate::registry::{BadCursor, Profiles};
 use crate::telemetry::{Health, Metrics};
 
 use problem::Problem;
@@ -54,6 +70,8 @@ pub struct Info {
     pub sip_tls: Vec<SocketAddr>,
     /// This API.
     pub http: SocketAddr,
+    /// Whether it is spoken to under TLS.
+    pub http_tls: bool,
     /// Origins of other sites that may use the API from a browser; `*` for all.
     pub cors_origins: Vec<String>,
 }
@@ -65,6 +83,10 @@ pub struct Api {
     pub node: Node,
     /// What does not change while it runs.
     pub info: Arc<Info>,
+    /// How vendors' devices are dealt with.
+    pub profiles: Arc<Profiles>,
+    /// What the API itself remembers.
+    pub kept: Arc<Kept>,
     /// Who may come in.
     pub guard: Arc<Mutex<Guard>>,
     /// The metrics, to be rendered.
@@ -75,48 +97,24 @@ pub struct Api {
     pub stop: CancellationToken,
 }
 
+/// What the API itself remembers, in memory and within bounds: motions that will end, snapshots that have come.
+#[derive(Debug, Default)]
+pub struct Kept {
+    motions: ptz::Motions,
+    snapshots: snapshots::Snapshots,
+}
+
 /// The routes of the API and of WHEP; and those of the console.
 pub fn router(api: Api, console: Router) -> Router {
     let cors = cors(&api.info.cors_origins);
-    let v1 = Router::new()
-        .route("/login", post(service::login))
-        .route("/logout", post(service::logout))
-        .route("/me", get(service::me))
-        .route("/node", get(service::node))
-        .route("/devices", get(devices::list).post(devices::add))
-        .route("/devices/{device}", get(devices::show).patch(devices::edit).delete(devices::remove))
-        .route("/devices/{device}/catalog", post(devices::sync))
-        .route("/devices/{device}/channels", get(devices::channels_of))
-        .route("/devices/{device}/channels/{channel}", get(devices::channel))
-        .route("/channels", get(devices::channels))
-        .route("/tree", get(tree::level))
-        .route("/streams", get(streams::list))
-        .route("/streams/{id}", get(streams::show).delete(streams::stop))
-        .route("/events", get(events::follow))
-        .fallback(no_such_path);
-    let whep = Router::new()
-        .route("/{device}/{channel}", post(streams::whep).options(streams::whep_options))
-        .route(
-            "/{device}/{channel}/{id}",
-            axum::routing::patch(streams::whep_trickle)
-                .delete(streams::whep_end)
-                .options(streams::whep_options),
-        )
-        .fallback(no_such_path);
-    Router::new()
-        .nest("/api/v1", v1)
-        .nest("/whep", whep)
-        .route("/metrics", get(service::metrics))
-        .route("/healthz", get(service::healthz))
-        .route("/readyz", get(service::readyz))
-        .method_not_allowed_fallback(wrong_method)
+    routes::all()
         .layer(axum::middleware::from_fn_with_state(api.clone(), auth::require))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(cors)
         .with_state(api)
         // The console's files hold nothing secret, and it has to load before anybody can sign in.
         .merge(console)
-        .fallback(no_such_path)
+        .fallback(routes::no_such_path)
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
@@ -137,20 +135,6 @@ fn cors(origins: &[String]) -> CorsLayer {
         ])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
         .expose_headers([header::LOCATION, header::ETAG, header::LINK, header::RETRY_AFTER])
-}
-
-async fn no_such_path() -> impl IntoResponse {
-    Problem::not_found("no such path")
-}
-
-async fn wrong_method() -> impl IntoResponse {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "request",
-        "this path does not have that method",
-        "See the list of paths in the README.",
-    )
 }
 
 impl From<BadCursor> for Problem {

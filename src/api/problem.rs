@@ -8,7 +8,9 @@ use serde::Serialize;
 use crate::call::{self, Reason};
 use crate::device;
 use crate::egress::webrtc::OfferError;
-use crate::node::WatchError;
+use crate::gb::manscdp::config::BadConfig;
+use crate::gb::manscdp::control::BadValue;
+use crate::node::{TalkError, WatchError};
 use crate::store::StoreError;
 
 /// A failed request. Serialised it is the body; `status` is also the HTTP status.
@@ -22,6 +24,9 @@ pub(super) struct Problem {
     code: &'static str,
     step: &'static str,
     hint: &'static str,
+    /// The member of the body or the parameter that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
     #[serde(skip)]
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
@@ -47,8 +52,33 @@ impl Problem {
             code,
             step,
             hint,
+            field: None,
             header: None,
         }
+    }
+
+    /// The stable code.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(super) fn of_field(mut self, field: impl Into<String>) -> Problem {
+        self.field = Some(field.into()).filter(|field| !field.is_empty());
+        self
+    }
+
+    /// A member or parameter whose value cannot be.
+    pub(super) fn bad_value(field: impl Into<String>, why: impl Into<String>) -> Problem {
+        let hint = "Change the value that `field` names; /api/openapi.json has what is allowed.";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", "request", why, hint).of_field(field)
+    }
+
+    /// A body that is JSON, but not of the form asked for.
+    pub(super) fn bad_body(error: &serde_json::Error) -> Problem {
+        let why = error.to_string();
+        let hint = "See /api/openapi.json for the members of this body.";
+        let field = named_in(&why);
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_body", "request", why, hint).of_field(field)
     }
 
     pub(super) fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Problem {
@@ -60,9 +90,21 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "not_found", "lookup", what, "Check the path and the ids in it.")
     }
 
+    /// Something that cannot be, as far as we know.
+    pub(super) fn internal(what: impl Into<String>) -> Problem {
+        let hint = "This is a fault of gbgate; please report it with the log.";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "gateway", what, hint)
+    }
+
     pub(super) fn bad_request(code: &'static str, detail: impl Into<String>, hint: &'static str) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, code, "request", detail, hint)
     }
+}
+
+/// The member that a message of serde names: "unknown field `x`", "missing field `x`"; else nothing.
+pub(super) fn named_in(message: &str) -> String {
+    let rest = message.split_once(" field `").map_or("", |(_, rest)| rest);
+    rest.split_once('`').map_or("", |(name, _)| name).to_owned()
 }
 
 impl IntoResponse for Problem {
@@ -83,8 +125,17 @@ impl From<call::Failure> for Problem {
         let status = match failure.reason {
             Reason::NotFound => StatusCode::NOT_FOUND,
             Reason::DeviceOffline => StatusCode::CONFLICT,
-            Reason::InviteRefused(_) => StatusCode::BAD_GATEWAY,
-            Reason::InviteTimeout | Reason::NoRtp | Reason::NoKeyFrame => StatusCode::GATEWAY_TIMEOUT,
+            Reason::InviteTimeout
+            | Reason::NoRtp
+            | Reason::NoKeyFrame
+            | Reason::ControlTimeout
+            | Reason::TalkTimeout => StatusCode::GATEWAY_TIMEOUT,
+            // The gateway itself refused, since the playback is not in a state for it.
+            Reason::TalkBusy | Reason::ControlRefused(0) => StatusCode::CONFLICT,
+            Reason::InviteRefused(_) | Reason::ControlRefused(_) | Reason::TalkRefused => {
+                StatusCode::BAD_GATEWAY
+            }
+            Reason::EndOfFile => StatusCode::GONE,
             Reason::NoCapacity | Reason::Ended | Reason::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         };
         let problem =
@@ -95,19 +146,44 @@ impl From<call::Failure> for Problem {
 
 impl From<device::Failure> for Problem {
     fn from(failure: device::Failure) -> Problem {
+        use device::Failure as F;
         let status = match failure {
-            device::Failure::NotFound => StatusCode::NOT_FOUND,
-            device::Failure::Offline => StatusCode::CONFLICT,
-            device::Failure::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
-            device::Failure::Refused(_) => StatusCode::BAD_GATEWAY,
-            device::Failure::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            F::NotFound => StatusCode::NOT_FOUND,
+            F::Offline => StatusCode::CONFLICT,
+            F::Unsupported { .. } | F::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            F::Busy => StatusCode::TOO_MANY_REQUESTS,
+            F::NotAcknowledged | F::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
+            F::Refused(_) | F::Failed(_) => StatusCode::BAD_GATEWAY,
+            F::NotKept => StatusCode::SERVICE_UNAVAILABLE,
         };
         let problem = Problem::new(status, failure.code(), failure.step(), failure.detail(), failure.hint());
         match failure {
-            device::Failure::Offline | device::Failure::Busy => {
-                problem.with_header(header::RETRY_AFTER, "10")
-            }
+            F::Offline | F::Busy | F::NotKept => problem.with_header(header::RETRY_AFTER, "10"),
+            // "field why": what is wrong comes first.
+            F::Invalid(why) => problem.of_field(why.split(' ').next().unwrap_or_default()),
             _ => problem,
+        }
+    }
+}
+
+impl From<BadValue> for Problem {
+    fn from(bad: BadValue) -> Problem {
+        Problem::bad_value(bad.field, bad.to_string())
+    }
+}
+
+impl From<BadConfig> for Problem {
+    fn from(bad: BadConfig) -> Problem {
+        let detail = bad.to_string();
+        Problem::bad_value(bad.path, detail)
+    }
+}
+
+impl From<TalkError> for Problem {
+    fn from(error: TalkError) -> Problem {
+        match error {
+            TalkError::Play(failure) => failure.into(),
+            TalkError::Offer(error) => error.into(),
         }
     }
 }

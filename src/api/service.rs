@@ -12,9 +12,12 @@ use serde_json::{Value, json};
 
 use super::auth;
 use super::extract::Body;
+use super::record::{Deed, Who};
 use super::{Api, Result};
-use crate::access::Principal;
+use crate::access::{Principal, Reason};
 use crate::net::clock;
+use crate::node::Report;
+use crate::registry::StreamKind;
 use crate::telemetry::metrics as names;
 
 /// Name and password.
@@ -31,11 +34,14 @@ pub(super) async fn login(
     Body(sign_in): Body<SignIn>,
 ) -> Result<Json<Value>> {
     let caller = auth::caller(&api, peer, &headers, None);
-    let login = api
-        .guard
-        .lock()
-        .login(&sign_in.username, &sign_in.password, &caller, rand::random(), clock::now())
-        .map_err(auth::deny)?;
+    let login =
+        api.guard.lock().login(&sign_in.username, &sign_in.password, &caller, rand::random(), clock::now());
+    let outcome = login.as_ref().err().map_or("ok", |denied| denied.reason.code());
+    // Whoever has to wait would fill the record: the failures before say the same.
+    if outcome != Reason::TooManyAttempts.code() {
+        Who::signing_in(&sign_in.username, peer).did(&api, Deed::new("login"), outcome);
+    }
+    let login = login.map_err(auth::deny)?;
     Ok(Json(json!({
         "token": login.token,
         "expires_in": login.expires_in.as_secs(),
@@ -93,6 +99,14 @@ fn first(addresses: &[SocketAddr]) -> Option<String> {
     addresses.first().map(SocketAddr::to_string)
 }
 
+/// The kinds of calls, as the metrics name them.
+const KINDS: [(StreamKind, &str); 4] = [
+    (StreamKind::Live, "live"),
+    (StreamKind::Playback, "playback"),
+    (StreamKind::Download, "download"),
+    (StreamKind::Talk, "talk"),
+];
+
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     let totals = api.node.index().totals();
     let (registrations, _) = api.node.load().await;
@@ -102,9 +116,12 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
     gauge!(names::CHANNELS, "state" => "offline").set((totals.channels - totals.channels_online) as f64);
     gauge!(names::REGISTRATIONS).set(registrations as f64);
     let streams = api.node.streams();
-    for state in ["inviting", "waiting", "running"] {
-        let count = streams.iter().filter(|report| report.state == state).count();
-        gauge!(names::CALLS, "kind" => "live", "state" => state).set(count as f64);
+    for (kind, name) in KINDS {
+        for state in ["inviting", "waiting", "running"] {
+            let counts = |report: &&Report| report.key.kind() == kind && report.state == state;
+            let count = streams.iter().filter(counts).count();
+            gauge!(names::CALLS, "kind" => name, "state" => state).set(count as f64);
+        }
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
         .into_response()

@@ -1,34 +1,31 @@
-//! Streams that run, and WHEP: a viewer's offer for a stream and what follows it (draft-ietf-wish-whep).
+//! Streams that run.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::devices::page;
-use super::extract::{Params, Raw, Segments};
+use super::extract::{Params, Segments};
 use super::problem::Problem;
+use super::record::{Deed, Who};
 use super::{Api, Result};
-use crate::call::{CallId, Key, Profile};
-use crate::egress::webrtc::TrickleError;
-use crate::gb::id::Id;
+use crate::call::CallId;
 use crate::node::Report;
 
 /// A stream in the contract's form.
 fn stream_json(api: &Api, report: &Report) -> Value {
-    let Key { device, channel, profile } = report.key;
+    let key = &report.key;
     let video = report.info.video.as_ref().map(|video| {
         json!({ "codec": video.codec.as_str(), "width": video.width, "height": video.height, "fps": video.fps })
     });
     json!({
         "id": report.id.to_string(),
-        "device": device,
-        "channel": channel,
-        "stream": profile.as_str(),
-        "kind": "live",
+        "device": key.device,
+        "channel": key.channel,
+        "stream": key.stream_name(),
+        "kind": key.kind(),
         "state": report.state,
         "video": video,
         "audio": report.info.audio.map(|codec| json!({ "codec": codec.as_str() })),
@@ -75,118 +72,21 @@ pub(super) async fn show(State(api): State<Api>, Segments(id): Segments<String>)
     Ok(Json(stream_json(&api, &report)))
 }
 
-pub(super) async fn stop(State(api): State<Api>, Segments(id): Segments<String>) -> Result<StatusCode> {
-    match CallId::parse(&id) {
-        Some(call) if api.node.stop(call, "ended over the API").await => Ok(StatusCode::NO_CONTENT),
-        _ => Err(Problem::not_found(format!("no stream {id}"))),
-    }
-}
-
-/// Which of the channel's streams.
-#[derive(Debug, Deserialize)]
-pub(super) struct Which {
-    stream: Option<String>,
-}
-
-pub(super) async fn whep(
+pub(super) async fn stop(
     State(api): State<Api>,
-    Segments((device, channel)): Segments<(Id, Id)>,
-    Params(which): Params<Which>,
-    headers: HeaderMap,
-    Raw(body): Raw,
-) -> Result<Response> {
-    let profile = match which.stream.as_deref() {
-        None => Profile::Main,
-        Some(text) => Profile::parse(text).ok_or_else(|| {
-            Problem::bad_request("bad_stream", format!("no stream {text:?}"), "Use main, sub or third.")
-        })?,
-    };
-    let offer = sdp_body(&headers, &body, "application/sdp")?;
-    let answer = api.node.watch(Key { device, channel, profile }, offer).await?;
-    let location = format!("/whep/{device}/{channel}/{}", answer.id);
-    let sdp = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/sdp")),
-        (header::LOCATION, header_value(&location)?),
-        (header::ETAG, header_value(&answer.etag)?),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    Ok((StatusCode::CREATED, sdp, answer.sdp).into_response())
-}
-
-/// A preflight, or a player that asks what may be posted. Needs no sign-in.
-pub(super) async fn whep_options() -> impl IntoResponse {
-    (
-        StatusCode::NO_CONTENT,
-        [
-            (header::ALLOW, "OPTIONS, POST, PATCH, DELETE"),
-            (header::HeaderName::from_static("accept-post"), "application/sdp"),
-            (header::HeaderName::from_static("accept-patch"), "application/trickle-ice-sdpfrag"),
-        ],
-    )
-}
-
-pub(super) async fn whep_trickle(
-    State(api): State<Api>,
-    Segments((_, _, id)): Segments<(Id, Id, String)>,
-    headers: HeaderMap,
-    Raw(body): Raw,
+    who: Who,
+    Segments(id): Segments<String>,
 ) -> Result<StatusCode> {
-    let fragment = sdp_body(&headers, &body, "application/trickle-ice-sdpfrag")?;
-    // Every fragment has attributes (RFC 8840 section 9).
-    if !fragment.lines().any(|line| line.starts_with("a=")) {
-        return Err(Problem::bad_request(
-            "bad_fragment",
-            "the body is no SDP fragment",
-            "See RFC 8840, section 9.",
-        ));
-    }
-    let etag = headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok());
-    api.node.hub().trickle(&id, etag, fragment).map_err(|error| match error {
-        TrickleError::NotFound => Problem::not_found(format!("no viewer {id}")),
-        TrickleError::Restart => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "no_restart",
-            "ice",
-            error.to_string(),
-            "End this session and begin a new one.",
-        ),
-        TrickleError::Precondition => Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "other_session",
-            "ice",
-            error.to_string(),
-            "Use the ETag of the 201.",
-        ),
-    })?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn whep_end(
-    State(api): State<Api>,
-    Segments((_, _, id)): Segments<(Id, Id, String)>,
-) -> Result<StatusCode> {
-    if api.node.hub().close(&id) {
-        Ok(StatusCode::OK)
-    } else {
-        Err(Problem::not_found(format!("no viewer {id}")))
-    }
-}
-
-fn sdp_body<'a>(headers: &HeaderMap, body: &'a Bytes, wanted: &'static str) -> Result<&'a str> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !given.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(wanted) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "bad_content_type",
-            "request",
-            format!("Content-Type is {given:?}, not {wanted}"),
-            "Set the Content-Type that WHEP asks for.",
-        ));
-    }
-    let bad = |_| Problem::bad_request("bad_offer", "the body is not UTF-8", "Send the SDP as it is.");
-    std::str::from_utf8(body).map_err(bad)
-}
-
-fn header_value(text: &str) -> Result<HeaderValue> {
-    HeaderValue::from_str(text).map_err(|_| Problem::not_found("no such resource"))
+    let unknown = || Problem::not_found(format!("no stream {id}"));
+    let report = CallId::parse(&id).and_then(|call| api.node.stream(call)).ok_or_else(unknown)?;
+    let deed =
+        Deed::new("stream.stop").at(report.key.device, report.key.channel).saying(report.key.stream_name());
+    who.does(&api, deed, async {
+        if api.node.stop(report.id, "ended over the API").await {
+            Ok(StatusCode::NO_CONTENT)
+        } else {
+            Err(unknown())
+        }
+    })
+    .await
 }

@@ -49,6 +49,7 @@ pub(super) async fn level(State(api): State<Api>, Params(level): Params<Level>) 
         json!({
             "node": format!("{device}/{}", channel.id), "kind": channel.id.kind().as_str(), "device": device,
             "id": channel.id, "name": channel.name, "online": leaf.state.online, "children": leaf.children,
+            "manufacturer": channel.manufacturer, "ptz_type": channel.ptz_type,
         })
     });
     Ok(page(items.collect(), found.next, found.total))

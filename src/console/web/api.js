@@ -2,9 +2,9 @@
 
 /** A failure with a stable `code`; `step` and `hint` as the gateway words them. */
 export class Problem extends Error {
-  constructor(code, { status = 0, title = "", detail = "", step = "", hint = "" } = {}) {
+  constructor(code, { status = 0, title = "", detail = "", step = "", hint = "", field = "" } = {}) {
     super(detail || title || code);
-    Object.assign(this, { code, status, title, detail, step, hint });
+    Object.assign(this, { code, status, title, detail, step, hint, field });
   }
 
   static async of(response) {
@@ -22,6 +22,7 @@ export class Problem extends Error {
       detail: text(body.detail),
       step: text(body.step),
       hint: text(body.hint),
+      field: text(body.field),
     });
   }
 }
@@ -106,6 +107,33 @@ export class Api {
     const response = await this.request("GET", query.size ? `${path}?${query}` : path, { signal, accept: "application/json" });
     return response.json();
   }
+
+  /** Sends a JSON body; resolves with the answer's, or null where it has none. */
+  async send(method, path, value = undefined, { signal } = {}) {
+    const body = value === undefined ? undefined : JSON.stringify(value);
+    const response = await this.request(method, path, { body, type: body && "application/json", accept: "application/json", signal });
+    const text = await response.text();
+    return text === "" ? null : JSON.parse(text);
+  }
+
+  /** Fetches what is to be kept as a file of that name. */
+  async keep(path, name) {
+    const response = await this.request("GET", path);
+    const url = URL.createObjectURL(await response.blob());
+    const link = document.createElement("a");
+    Object.assign(link, { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  }
+
+  /** The address of a file for a download by the browser itself, which sends no header of ours. */
+  linkTo(path) {
+    return this.#token === null ? path : `${path}?token=${encodeURIComponent(this.#token)}`;
+  }
+}
+
+/** The path of a channel in the API. */
+export function channelPath({ device, id }) {
+  return `/api/v1/devices/${encodeURIComponent(device)}/channels/${encodeURIComponent(id)}`;
 }
 
 /** How many items one request asks for. */

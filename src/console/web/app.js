@@ -1,19 +1,22 @@
 // Wires the page together.
 
+import { Alarms } from "./alarms.js";
 import { Api, Problem, Updates } from "./api.js";
+import { DevicePage } from "./device.js";
 import { DeviceTree } from "./devices.js";
 import { h, icon, write } from "./dom.js";
 import { number } from "./format.js";
 import { nameBy, onLanguage, sayIn, toggleLanguage, translate } from "./i18n.js";
 import { NodeInfo } from "./node.js";
 import { recall, remember } from "./prefs.js";
+import { Recordings } from "./recordings.js";
 import { signIn } from "./signin.js";
 import { Streams } from "./streams.js";
 import { Wall } from "./wall.js";
 import { prepare } from "./whep.js";
 
 const byId = (id) => document.getElementById(id);
-const PAGES = ["wall", "streams", "node"];
+const PAGES = ["wall", "recordings", "alarms", "device", "streams", "node"];
 
 for (const place of document.querySelectorAll("[data-icon]")) place.prepend(icon(place.dataset.icon));
 translate(document);
@@ -50,9 +53,45 @@ const tree = new DeviceTree(api, {
   tree: byId("tree"), results: byId("results"), search: byId("search"), clear: byId("search-clear"),
   scroller: byId("scroller"), none: byId("devices-none"), unmatched: byId("devices-unmatched"),
 }, (channel, started) => {
-  show("wall");
+  if (document.body.dataset.page === "recordings") return look(channel);
+  go("wall");
   wall.play(channel, started);
+  return undefined;
 });
+const recordings = new Recordings(api, {
+  title: byId("recordings-title"), id: byId("recordings-id"), all: byId("recordings-all"), message: byId("recordings-message"), busy: byId("recordings-busy"),
+  date: byId("recordings-date"), earlier: byId("recordings-earlier"), later: byId("recordings-later"), reload: byId("recordings-reload"),
+  line: byId("line"), scale: byId("line-scale"), spans: byId("line-spans"), cursor: byId("line-cursor"), pointer: byId("line-pointer"),
+  table: byId("records"), body: byId("records-body"), player: { element: byId("player"), video: byId("player-video"), said: byId("player-said") },
+  toggle: byId("player-toggle"), stop: byId("player-stop"), speed: byId("player-speed"), position: byId("player-position"), error: byId("player-error"),
+  from: byId("download-from"), to: byId("download-to"), download: byId("download-start"),
+  downloads: { box: byId("downloads"), list: byId("downloads-list") },
+});
+const device = new DevicePage(api, {
+  none: byId("device-none"), all: byId("device-all"), title: byId("device-title"), state: byId("device-state"), message: byId("device-message"),
+  facts: byId("device-facts"), info: byId("device-info"), status: byId("device-status"), ask: byId("device-ask"), sync: byId("device-sync"),
+  settings: byId("device-settings"), subscriptions: byId("device-subscriptions"), commands: byId("device-commands"),
+  config: {
+    kind: byId("config-kind"), channel: byId("config-channel"), read: byId("config-read"), form: byId("config-form"),
+    fields: byId("config-fields"), save: byId("config-save"), message: byId("config-message"),
+  },
+  conformance: {
+    table: byId("findings"), body: byId("findings-body"), none: byId("findings-none"), csv: byId("findings-csv"),
+    test: byId("selftest"), steps: byId("selftest-steps"), message: byId("selftest-message"),
+  },
+});
+const alarms = new Alarms(api, tree.names, {
+  filter: byId("alarms-filter"), body: byId("alarms-body"), none: byId("alarms-none"), more: byId("alarms-more"), error: byId("alarms-error"),
+});
+alarms.addEventListener("counts", () => {
+  byId("alarms-open").hidden = alarms.open === 0;
+  write(byId("alarms-open"), alarms.open > 99 ? "99+" : number(alarms.open));
+});
+alarms.addEventListener("look", ({ detail }) => {
+  go("wall");
+  wall.play(detail);
+});
+addEventListener("pagehide", () => recordings.leave({ leaving: true }));
 const streams = new Streams(api, tree.names, {
   body: byId("streams-body"), none: byId("streams-none"), more: byId("streams-more"),
 });
@@ -93,19 +132,25 @@ updates.addEventListener("state", connection);
 updates.addEventListener("resync", () => {
   tree.refresh();
   streams.refresh();
+  alarms.refresh();
+  if (document.body.dataset.page === "device") device.refresh();
 });
 updates.addEventListener("tick", () => {
   node.refresh();
   streams.refresh();
 });
 updates.addEventListener("event", ({ detail: { name, data } }) => {
-  const device = data.device ?? data.id;
+  const id = data.device ?? data.id;
   if (name === "device.online" || name === "device.offline") {
     const online = name === "device.online";
-    tree.changed(device, { online });
-    if (online) wall.deviceOnline(device);
+    tree.changed(id, { online });
+    device.changed(id);
+    if (online) wall.deviceOnline(id);
   } else if (name === "catalog.changed") {
-    tree.changed(device);
+    tree.changed(id);
+    device.changed(id);
+  } else if (name.startsWith("alarm")) {
+    alarms.changed();
   } else if (name === "stream.started" || name === "stream.ended") {
     streams.refresh();
     // For these a viewer waits; after any other end it may as well try again.
@@ -116,18 +161,33 @@ updates.addEventListener("event", ({ detail: { name, data } }) => {
 });
 connection();
 
-function show(page) {
-  if (location.hash !== `#${page}`) location.hash = page;
+/** Shows a page by its address, so that the browser's way back works. */
+function go(page, ...more) {
+  location.hash = [page, ...more.map(encodeURIComponent)].join("/");
+}
+/** Shows the recordings of a channel. */
+function look({ device: of, id, name }) {
+  recordings.open({ device: of, id, name });
+  go("recordings", of, id);
+}
+function follow() {
+  const [wanted, ...rest] = location.hash.slice(1).split("/").map(decodeURIComponent);
+  const page = PAGES.includes(wanted) ? wanted : "wall";
+  const before = document.body.dataset.page;
   for (const name of PAGES) {
     byId(`page-${name}`).hidden = name !== page;
     if (name === page) byId(`nav-${name}`).setAttribute("aria-current", "page");
     else byId(`nav-${name}`).removeAttribute("aria-current");
   }
   document.body.dataset.page = page;
-}
-function follow() {
-  const page = location.hash.slice(1);
-  show(PAGES.includes(page) ? page : "wall");
+  if (before === "recordings" && page !== before) recordings.leave();
+  if (page === "recordings") {
+    const [of, id] = rest;
+    if (before !== page) recordings.enter();
+    if (of && id) recordings.open({ device: of, id, name: tree.names.get(`${of}/${id}`) });
+  }
+  if (page === "device") device.open(rest[0] ?? "");
+  alarms.watch(page === "alarms");
 }
 addEventListener("hashchange", follow);
 follow();

@@ -1,6 +1,7 @@
 // Devices and their channels: a tree that reads only what is looked at, and a search over both.
 
 import { Pager, keyOf } from "./api.js";
+import { linkTo } from "./device.js";
 import { h, icon, reconcile, write } from "./dom.js";
 import { number } from "./format.js";
 import { onLanguage, say, sayIn } from "./i18n.js";
@@ -28,6 +29,11 @@ function iconOf(id, fallback) {
 /** Has no picture to show. */
 function pictureless(id) {
   return ["alarm", "folder", "platform"].includes(iconOf(id, "camera"));
+}
+
+/** How far a row of a level is from the left. */
+function indent(row, level, from) {
+  row.style.paddingLeft = `${from + Math.max(0, level - 2) * 16}px`;
 }
 
 function dot() {
@@ -113,6 +119,7 @@ class ChannelView {
         dragstart: (event) => event.dataTransfer.setData("application/x-gbgate-channel", JSON.stringify(this.#wish())),
       },
     }, h("div", { class: "row" }, icon(iconOf(channel.id, "camera")), h("span", { class: "names" }, this.#name, this.#id), dot()));
+    if (owner) indent(this.element.firstChild, level, 33);
     if (pictureless(channel.id)) this.element.setAttribute("aria-disabled", "true");
     this.element.view = this;
     this.update(channel);
@@ -154,6 +161,97 @@ class ChannelView {
   }
 }
 
+/** The level below `parent` of the tree: folders and channels. */
+function levelBelow(tree, group, parent, level, owner) {
+  return new List(tree, group, "/api/v1/tree", { parent }, (item) =>
+    (item.children > 0 ? new FolderView(tree, item, level, owner) : new ChannelView(tree, item, { level, owner })));
+}
+
+/** A region, a group or a system in a device's catalog: what has items below it. */
+class FolderView {
+  #tree;
+  #level;
+  #name = h("span", { class: "name" });
+  #count = h("span", { class: "count" });
+  #group = h("ul", { hidden: true, attrs: { role: "group" } });
+  list = null;
+
+  constructor(tree, item, level, owner) {
+    this.#tree = tree;
+    this.#level = level;
+    this.owner = owner;
+    const row = h("div", { class: "row", on: { click: (event) => this.#clicked(event) } },
+      icon("chevron"), icon(iconOf(item.id, "folder")), h("span", { class: "names" }, this.#name), this.#count);
+    indent(row, level, 20);
+    this.element = h("li", {
+      class: "folder", tabIndex: -1,
+      attrs: { role: "treeitem", "aria-level": String(level), "aria-expanded": "false" },
+      data: { testid: "folder-item", folder: item.id },
+    }, row, this.#group);
+    this.element.view = this;
+    this.update(item);
+    if (owner.unfoldsAll) this.unfold();
+  }
+
+  get device() {
+    return this.owner.device;
+  }
+
+  get unfolded() {
+    return this.list !== null;
+  }
+
+  update(item) {
+    const before = this.item;
+    this.item = item;
+    this.show();
+    if (before && this.list && before.children !== item.children) this.list.refresh();
+  }
+
+  show() {
+    const { item } = this;
+    write(this.#name, item.name || item.id);
+    write(this.#count, number(item.children));
+    this.element.title = item.id;
+    this.element.setAttribute("aria-label", item.name || item.id);
+    for (const view of this.list?.views.values() ?? []) view.show();
+  }
+
+  #clicked(event) {
+    event.stopPropagation();
+    this.#tree.focus(this.element);
+    this.toggle();
+  }
+
+  activate() {
+    this.toggle();
+  }
+
+  toggle() {
+    if (this.unfolded) this.fold();
+    else this.unfold();
+  }
+
+  unfold() {
+    if (this.unfolded) return;
+    this.element.setAttribute("aria-expanded", "true");
+    this.#group.hidden = false;
+    this.list = levelBelow(this.#tree, this.#group, this.item.node, this.#level + 1, this.owner);
+    this.list.more();
+  }
+
+  fold() {
+    this.element.setAttribute("aria-expanded", "false");
+    this.#group.hidden = true;
+    this.list?.dispose();
+    this.list = null;
+  }
+
+  dispose() {
+    this.list?.dispose();
+  }
+}
+
 class DeviceView {
   #tree;
   #name = h("span", { class: "name" });
@@ -166,13 +264,14 @@ class DeviceView {
   constructor(tree, device, unfolded) {
     this.#tree = tree;
     this.#row = h("div", { class: "row", on: { click: () => this.#clicked() } },
-      icon("chevron"), icon(iconOf(device.id, "recorder")), h("span", { class: "names" }, this.#name, this.#id), this.#count, dot());
+      icon("chevron"), icon(iconOf(device.id, "recorder")), h("span", { class: "names" }, this.#name, this.#id), linkTo(device.id), this.#count, dot());
     this.element = h("li", {
       class: "device", tabIndex: -1,
       attrs: { role: "treeitem", "aria-level": "1", "aria-expanded": "false" },
       data: { testid: "device-item", device: device.id },
     }, this.#row, this.#group);
     this.element.view = this;
+    this.unfoldsAll = unfolded;
     this.update(device);
     if (unfolded) this.unfold();
   }
@@ -189,13 +288,10 @@ class DeviceView {
     if (before && this.list && (before.channel_count !== device.channel_count || before.online !== device.online)) this.list.refresh();
   }
 
-  /** How many of its channels are online, where that is known. */
+  /** How many of its channels are online. */
   channels() {
-    const { device, list } = this;
-    const total = device.channel_count ?? list?.pager.total ?? 0;
-    if (!device.online) return { online: 0, total };
-    if (list?.pager.complete) return { online: list.pager.items.filter((channel) => channel.online).length, total };
-    return { online: device.channels_online, total };
+    const { channel_count: total = 0, channels_online: online, online: reachable } = this.device;
+    return { online: reachable ? online : 0, total };
   }
 
   show() {
@@ -229,13 +325,7 @@ class DeviceView {
     if (this.unfolded) return;
     this.element.setAttribute("aria-expanded", "true");
     this.#group.hidden = false;
-    const path = `/api/v1/devices/${encodeURIComponent(this.device.id)}/channels`;
-    this.list = new List(this.#tree, this.#group, path, {}, (channel) => {
-      // Lists under a device may leave its number out.
-      const whole = { ...channel, device: this.device.id };
-      const view = new ChannelView(this.#tree, whole, { level: 2, owner: this });
-      return { element: view.element, show: () => view.show(), update: (next) => view.update({ ...next, device: this.device.id }) };
-    });
+    this.list = levelBelow(this.#tree, this.#group, this.device.id, 2, this);
     this.list.owner = this;
     this.list.more();
   }
@@ -250,6 +340,16 @@ class DeviceView {
   dispose() {
     this.list?.dispose();
   }
+}
+
+/** A list and those that are unfolded below it. */
+function withBelow(list) {
+  return [list, ...[...list.views.values()].filter((view) => view.list).flatMap((view) => withBelow(view.list))];
+}
+
+async function refreshBelow(view) {
+  if (!view?.list) return;
+  for (const list of withBelow(view.list).slice(0, REFRESHED)) await list.refresh();
 }
 
 /** Fires "counts" when what it knows about totals changed. */
@@ -301,8 +401,7 @@ export class DeviceTree extends EventTarget {
   }
 
   #lists() {
-    const lists = [this.#main, ...this.#found];
-    return [...lists, ...lists.flatMap((list) => [...list.views.values()].map((view) => view.list).filter(Boolean))];
+    return [this.#main, ...this.#found].flatMap(withBelow);
   }
 
   /** Reads all that is shown again; a call while one runs adds nothing. */
@@ -311,7 +410,7 @@ export class DeviceTree extends EventTarget {
     this.#refreshing = true;
     await Promise.all([this.#main, ...this.#found].map((list) => list.refresh()));
     const unfolded = [...this.#main.views.values()].filter((view) => view.unfolded).slice(0, REFRESHED);
-    for (const view of unfolded) await view.list?.refresh();
+    for (const view of unfolded) await refreshBelow(view);
     this.#refreshing = false;
   }
 
@@ -330,7 +429,7 @@ export class DeviceTree extends EventTarget {
     const dirty = [...this.#dirty];
     this.#dirty.clear();
     await this.#main.refresh();
-    for (const device of dirty) await this.#main.views.get(device)?.list?.refresh();
+    for (const device of dirty) await refreshBelow(this.#main.views.get(device));
     this.#timer = 0;
     if (this.#dirty.size) this.#timer = setTimeout(() => this.#settle(), SETTLE_MS);
   }

@@ -43,6 +43,17 @@ const ICONS = {
   warning: "M12 4 2.5 20h19zM12 10v4.5M12 17.300v.01",
   theme: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16",
   leave: "M14 4h5v16h-5M4 12h11M11 8l4 4-4 4",
+  move: "M12 3v18M3 12h18M9 6l3-3 3 3M9 18l3 3 3-3M6 9l-3 3 3 3M18 9l3 3-3 3",
+  microphone: "M12 14a3 3 0 0 0 3-3V6a3 3 0 0 0-6 0v5a3 3 0 0 0 3 3M6 11a6 6 0 0 0 12 0M12 17v4M9 21h6",
+  recordings: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18M12 7v5l3.500 2",
+  information: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18M12 11v5M12 8v.01",
+  download: "M12 4v11M7 11l5 5 5-5M5 20h14",
+  pause: "M8 5v14M16 5v14",
+  check: "m5 12 5 5 9-10",
+  reset: "M4 12a8 8 0 1 0 2.500-5.800M4 4v4.500h4.500",
+  arrow: "M12 19V5M6 11l6-6 6 6",
+  plus: "M12 5v14M5 12h14",
+  minus: "M5 12h14",
 };
 
 export function icon(name) {

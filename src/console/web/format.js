@@ -26,11 +26,7 @@ export function percent(share) {
 
 /** A length of time since an RFC 3339 date, as 1:02:03. */
 export function since(date, now = Date.now()) {
-  const started = Date.parse(date);
-  if (!Number.isFinite(started)) return "–";
-  const seconds = Math.max(0, Math.floor((now - started) / 1000));
-  const two = (value) => String(value).padStart(2, "0");
-  return `${Math.floor(seconds / 3600)}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+  return duration((now - Date.parse(date)) / 1000);
 }
 
 export function dateTime(date) {
@@ -51,4 +47,27 @@ export function codec(name) {
 /** A name made fit for a file, whatever a device called itself. */
 export function fileName(text) {
   return text.replace(/[\\/:*?"<>|\u0000-\u001f\s]+/g, "_").slice(0, 80);
+}
+
+/** The hour, minute and second of a moment. */
+export function timeOfDay(date) {
+  const at = new Date(date);
+  if (Number.isNaN(at.getTime())) return "–";
+  const two = (value) => String(value).padStart(2, "0");
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+}
+
+/** A length of time in seconds, as 1:02:03. */
+export function duration(seconds) {
+  if (!Number.isFinite(seconds)) return "–";
+  const whole = Math.max(0, Math.floor(seconds));
+  const two = (value) => String(value).padStart(2, "0");
+  return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
+}
+
+/** Bytes. */
+export function fileSize(value) {
+  if (!Number.isFinite(value)) return "–";
+  const step = [["kB", 1e3], ["MB", 1e6], ["GB", 1e9]].findLast(([, size]) => value >= size);
+  return step ? `${number(value / step[1], value / step[1] < 10 ? 1 : 0)} ${step[0]}` : `${number(value)} B`;
 }

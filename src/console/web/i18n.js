@@ -51,7 +51,7 @@ export function sayIn(element, key, of = {}) {
 export function nameBy(element, key) {
   element.dataset.name = key;
   element.setAttribute("aria-label", say(key));
-  if (element.matches("button, [role=status]")) element.title = say(key);
+  if (element.matches("button, a, select, [role=status]")) element.title = say(key);
   return element;
 }
 

@@ -2,24 +2,16 @@
 
 import { h, icon, write } from "./dom.js";
 import { bitRate, codec, fileName, number, percent } from "./format.js";
-import { find, language, nameBy, say, sayIn } from "./i18n.js";
+import { nameBy, say, sayIn } from "./i18n.js";
+import { explain, inOneLine } from "./problems.js";
+import { PtzPad } from "./ptz.js";
+import { Talk } from "./talk.js";
 import { Viewer } from "./whep.js";
 
-/**
- * The words for a failure: the known ones by code, else what the gateway said. The gateway's hint is of
- * this one case (it knows the device's answer) but English only.
- */
-function explain(problem, facts) {
-  const key = `error.${problem.code}`;
-  const known = find(key) !== null;
-  const said = known && problem.hint && language() === "en";
-  return {
-    title: find(key) ?? (problem.title || say("error.other")),
-    step: known ? find(`${key}.step`) : problem.step,
-    hint: known && !said ? find(`${key}.hint`, facts) : problem.hint,
-    detail: problem.detail,
-  };
-}
+/** The streams that a camera may have, the best one first. */
+const STREAMS = ["main", "sub", "third"];
+/** How long it is said that nobody can be talked to. */
+const SAID_MS = 8_000;
 
 /**
  * Fires "change" when it plays something else or nothing, "choose" when the person takes it.
@@ -32,8 +24,11 @@ export class Tile extends EventTarget {
   #facts;
   #number;
   #viewer = null;
+  #pad = null;
+  #talk = null;
   #started = 0;
   #parts = {};
+  stream = STREAMS[0];
 
   constructor(api, facts, number) {
     super();
@@ -61,6 +56,14 @@ export class Tile extends EventTarget {
       this.stop();
       this.choose();
     });
+    p.move = button("move", "tile.ptz", "tile-ptz", () => this.togglePad());
+    p.talk = button("microphone", "tile.talk", "tile-talk", () => this.toggleTalk());
+    p.recordings = nameBy(h("a", { class: "tool", data: { testid: "tile-recordings" }, on: { click: (event) => event.stopPropagation() } }, icon("recordings")), "tile.recordings");
+    p.stream = nameBy(h("select", {
+      class: "tile-stream", data: { testid: "tile-stream" },
+      on: { click: (event) => event.stopPropagation(), change: () => this.#choose(p.stream.value) },
+    }, ...STREAMS.map((name) => sayIn(h("option", { value: name }), `tile.stream.${name}`))), "tile.stream");
+    p.said = h("p", { class: "tile-said", hidden: true, attrs: { role: "status" } });
     p.figures = h("div", { class: "tile-figures", data: { testid: "tile-figures" } });
     p.waitText = h("span", {});
     p.waitWhy = h("span", { class: "dim" });
@@ -86,7 +89,7 @@ export class Tile extends EventTarget {
         drop: (event) => this.#drop(event),
       },
     }, p.video, p.idle, p.wait, p.error,
-    h("header", { class: "tile-bar" }, p.name, h("span", { class: "tile-tools" }, p.sound, p.snapshot, p.full, p.close)), p.figures);
+    h("header", { class: "tile-bar" }, p.name, p.stream, h("span", { class: "tile-tools" }, p.move, p.talk, p.sound, p.snapshot, p.recordings, p.full, p.close)), p.said, p.figures);
   }
 
   get state() {
@@ -109,9 +112,19 @@ export class Tile extends EventTarget {
   /** Plays a channel {device, id, name}; `started` is when the person asked, on performance.now()'s clock. */
   play(channel, started = performance.now()) {
     this.#end();
+    const same = this.channel && this.channel.device === channel.device && this.channel.id === channel.id;
+    if (!same) {
+      this.#hidePad();
+      this.#talk?.stop();
+      this.#talk = null;
+    }
+    const [device, id] = [channel.device, channel.id].map(encodeURIComponent);
     this.channel = channel;
     this.#started = started;
-    const url = `/whep/${encodeURIComponent(channel.device)}/${encodeURIComponent(channel.id)}?stream=main`;
+    this.stream = channel.stream ?? STREAMS[0];
+    this.#parts.stream.value = this.stream;
+    this.#parts.recordings.href = `#recordings/${device}/${id}`;
+    const url = `/whep/${device}/${id}?stream=${this.stream}`;
     const viewer = new Viewer(this.#api, url);
     this.#viewer = viewer;
     this.element.viewer = viewer;
@@ -127,8 +140,54 @@ export class Tile extends EventTarget {
     if (this.channel) this.play(this.channel, started);
   }
 
+  #choose(stream) {
+    this.play({ ...this.channel, stream });
+  }
+
+  togglePad() {
+    if (this.#pad) this.#hidePad();
+    else if (this.channel) {
+      this.#pad = new PtzPad(this.#api, this.channel);
+      this.element.append(this.#pad.element);
+    }
+    this.#parts.move.setAttribute("aria-pressed", String(this.#pad !== null));
+  }
+
+  #hidePad() {
+    this.#pad?.dispose();
+    this.#pad = null;
+    this.#parts.move.setAttribute("aria-pressed", "false");
+  }
+
+  toggleTalk() {
+    if (!this.channel) return;
+    if (!this.#talk) {
+      const talk = new Talk(this.#api, this.channel);
+      this.#talk = talk;
+      talk.addEventListener("state", () => talk === this.#talk && this.#talking());
+    }
+    this.#talk.toggle();
+  }
+
+  #talking() {
+    const { talk, said } = this.#parts;
+    const { state, problem } = this.#talk;
+    talk.dataset.state = state;
+    talk.setAttribute("aria-pressed", String(state === "on"));
+    said.hidden = state === "off";
+    said.classList.toggle("bad", state === "failed");
+    if (state === "failed") {
+      delete said.dataset.say;
+      write(said, inOneLine(problem));
+      setTimeout(() => this.#talk?.problem === problem && (said.hidden = true), SAID_MS);
+    } else if (state !== "off") sayIn(said, `talk.${state}`);
+  }
+
   stop() {
     this.#end();
+    this.#hidePad();
+    this.#talk?.stop();
+    this.#talk = null;
     this.channel = null;
     for (const name of ["device", "channel"]) delete this.element.dataset[name];
     this.show();
@@ -143,6 +202,7 @@ export class Tile extends EventTarget {
   /** The page goes away. */
   leave() {
     this.#viewer?.close({ leaving: true });
+    this.#talk?.stop({ leaving: true });
   }
 
   #end() {
@@ -262,6 +322,7 @@ export class Tile extends EventTarget {
       f: () => this.toggleFullscreen(),
       m: () => this.toggleSound(),
       s: () => this.snapshot(),
+      p: () => this.togglePad(),
       Delete: () => this.stop(),
       Backspace: () => this.stop(),
     };

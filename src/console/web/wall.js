@@ -107,9 +107,9 @@ export class Wall extends EventTarget {
 
   /** A stream ended for all who watch it. */
   streamEnded({ device, channel, stream }, problem) {
-    if (stream && stream !== "main") return;
     for (const tile of this.#tiles) {
-      if (tile.channel?.device === device && tile.channel.id === channel) tile.fail(problem);
+      const same = tile.channel?.device === device && tile.channel.id === channel;
+      if (same && (!stream || stream === tile.stream)) tile.fail(problem);
     }
   }
 

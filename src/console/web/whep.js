@@ -201,7 +201,7 @@ export class Viewer extends EventTarget {
 }
 
 /** The session's address, if it is the gateway's own: a token goes nowhere else. */
-function ownResource(response) {
+export function ownResource(response) {
   const location = response.headers.get("location");
   if (!location) return null;
   try {
