@@ -12,15 +12,15 @@
 //! | 1 | [`registry`] | devices, channels, registrations, calls, and their index |
 //! | 1 | [`stream`] | a live stream: its access units, its last GOP |
 //! | 1 | [`access`] | who may come in |
-//! | 2 | [`device`] | the side that faces down: registrar, keepalive, catalog |
+//! | 2 | [`device`] | the side that faces down: registrar, keepalive, catalog, control, subscriptions, alarms, conformance |
 //! | 2 | [`call`] | media sessions from "wanted" to BYE |
 //! | 4 | [`net`] | sockets: SIP, RTP, HTTP |
 //! | 4 | [`store`] | the registry kept |
-//! | 5 | [`egress`] | WebRTC |
+//! | 5 | [`egress`] | WebRTC, MP4, talk |
 //! | 5 | [`telemetry`] | metrics, health, logs |
 //! | 6 | [`node`] | the loops: signalling shards, streams |
 //! | 7 | [`api`], [`console`] | HTTP, WHEP, the web console |
-//! | 8 | [`app`], [`config`], [`cli`], [`simulator`] | wiring, and the binary's commands |
+//! | 8 | [`app`], [`config`], [`cli`], [`simulator`], [`inspect`] | wiring, and the binary's commands |
 //!
 //! # Panics
 //! A panic is a bug and never follows from input. `unwrap` and `expect` are refused by clippy outside tests.
@@ -35,6 +35,7 @@ pub mod console;
 pub mod device;
 pub mod egress;
 pub mod gb;
+pub mod inspect;
 pub mod media;
 pub mod net;
 pub mod node;

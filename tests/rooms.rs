@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room with its floor. ARCHITECTURE.md has the same table.
-const ROOMS: [(&str, u8); 19] = [
+const ROOMS: [(&str, u8); 20] = [
     ("gb", 0),
     ("sip", 0),
     ("media", 0),
@@ -25,6 +25,7 @@ const ROOMS: [(&str, u8); 19] = [
     ("app", 8),
     ("config", 8),
     ("cli", 8),
+    ("inspect", 8),
     ("simulator", 8),
 ];
 

@@ -9,12 +9,16 @@ use tokio_util::sync::CancellationToken;
 use super::Gateway;
 use crate::config::{Config, RegistryUrl, Secret};
 use crate::gb::id::Id;
-use crate::simulator::{self, Counts, Options, SipTransport};
+use crate::simulator::{self, Counts, EditionName, Options, SipTransport};
 
 /// Single cameras, each its own device with one channel.
 const CAMERAS: u64 = 4;
 /// Channels of the recorder.
 const RECORDER_CHANNELS: u64 = 8;
+/// Channels of the lower platform, in a tree.
+const PLATFORM_CHANNELS: u64 = 6;
+/// Seconds between alarms of the recorder.
+const ALARM_EVERY: u64 = 60;
 
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(mut config: Config) -> anyhow::Result<()> {
@@ -28,10 +32,21 @@ pub async fn run(mut config: Config) -> anyhow::Result<()> {
     let udp = *sip.udp.first().context("the demonstration needs sip.udp")?;
     let tcp = *sip.tcp.first().context("the demonstration needs sip.tcp")?;
     let stop = CancellationToken::new();
-    let fleets = [
-        cameras(&config, udp, CAMERAS, 1, "132", SipTransport::Udp, 1)?,
-        cameras(&config, tcp, 1, RECORDER_CHANNELS, "118", SipTransport::Tcp, 101)?,
-    ];
+    let cameras = Options {
+        devices: CAMERAS,
+        edition: EditionName::E2022,
+        extras: true,
+        transport: SipTransport::Udp,
+        ..fleet(&config, udp, "132", 1)?
+    };
+    let recorder = Options {
+        channels: RECORDER_CHANNELS,
+        alarm_every: ALARM_EVERY,
+        transport: SipTransport::Tcp,
+        ..fleet(&config, tcp, "118", 101)?
+    };
+    let platform = Options { channels: PLATFORM_CHANNELS, tree: true, ..fleet(&config, udp, "200", 201)? };
+    let fleets = [cameras, recorder, platform];
     let mut leaving = Vec::new();
     for options in fleets {
         leaving.push(simulator::start(options, stop.clone(), Arc::new(Counts::default())).await?);
@@ -63,36 +78,21 @@ fn on_loopback(config: &mut Config, data: &std::path::Path) {
     config.sip.tls = None;
     config.http.tls = None;
     config.sip.password = Some(Secret::new("12345678"));
-    config.registry.url = RegistryUrl::Embedded(data.to_owned());
+    config.registry.url = RegistryUrl::Embedded(data.join("registry"));
+    config.files.directory = data.join("files");
+    config.events.redis = None;
 }
 
-fn cameras(
-    config: &Config,
-    sip: SocketAddr,
-    devices: u64,
-    channels: u64,
-    kind: &str,
-    transport: SipTransport,
-    first: u64,
-) -> anyhow::Result<Options> {
+/// One device with one channel at the gateway's own address.
+fn fleet(config: &Config, sip: SocketAddr, kind: &str, first: u64) -> anyhow::Result<Options> {
     let center = config.platform.id.as_str().get(..8).context("platform.id has 20 digits")?;
     let id = |kind: &str| Id::parse(&format!("{center}00{kind}0{first:06}"));
     Ok(Options {
-        server: sip.to_string(),
-        server_id: config.platform.id,
-        domain: config.platform.domain.clone(),
-        devices,
-        channels,
-        transport,
         first_id: Some(id(kind)?),
         first_channel: Some(id("131")?),
-        password: "12345678".to_owned(),
-        clip: None,
-        quirks: Vec::new(),
         keepalive: 10,
-        expires: 3600,
         stagger: 20,
-        duration: 0,
+        ..Options::new(sip.to_string(), config.platform.id, config.platform.domain.clone())
     })
 }
 
@@ -100,6 +100,7 @@ fn cameras(
 fn announce(gateway: &Gateway) {
     println!("console: http://{}/", gateway.http());
     println!(
-        "{CAMERAS} cameras and a recorder with {RECORDER_CHANNELS} channels are being simulated; Ctrl-C ends all"
+        "{CAMERAS} cameras, a recorder with {RECORDER_CHANNELS} channels and a lower platform with \
+         {PLATFORM_CHANNELS} are being simulated; Ctrl-C ends all"
     );
 }

@@ -10,25 +10,31 @@ use std::time::Duration;
 
 use anyhow::Context;
 use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::access::Guard;
 use crate::api::{self, Api};
-use crate::config::{Config, Secret};
+use crate::config::{self, Config, Secret};
 use crate::console;
 use crate::egress::webrtc;
+use crate::gb::time::Offset;
 use crate::net::ports::Ports;
 use crate::net::{bind, http, sip, tls};
-use crate::node::{Node, Parts, StreamSettings, shard};
-use crate::registry::Index;
+use crate::node::{DownloadSettings, Event, Node, Parts, StreamSettings, shard};
+use crate::registry::{Index, Profiles};
+use crate::store::events::EventSink;
 use crate::telemetry::{Health, Metrics};
 use crate::{call, device, store};
 
 /// Signalling shards: more than one for each two cores brings nothing, media needs the rest.
 const CORES_PER_SHARD: usize = 2;
 
+/// How long events may take to reach Redis after a stop.
+const EVENTS_DRAIN: Duration = Duration::from_secs(1);
 /// How long requests may go on after a stop. With the time for BYE it stays below ten seconds.
 const HTTP_DRAIN: Duration = Duration::from_secs(3);
 
@@ -50,6 +56,8 @@ pub struct Gateway {
     tls: bool,
     stop: CancellationToken,
     servers: Vec<JoinHandle<()>>,
+    /// What carries events to Redis.
+    events: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -107,14 +115,22 @@ impl Gateway {
             listeners.iter().map(|((_, at), tls)| format!("{}://{at}", scheme(tls.is_some()))).collect();
         info!(sip_udp = ?bound.udp, sip_tcp = ?bound.tcp, sip_tls = ?bound.tls, ?webrtc_udp, ?webrtc_tcp, http = ?web, "listening");
 
+        let profiles = config::profiles(config.profiles.as_deref()).map_err(anyhow::Error::msg)?;
+        let profiles = Arc::new(profiles);
         let shards =
             std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(CORES_PER_SHARD));
         let node = Node::start(Parts {
-            shard: shard_settings(&config),
+            shard: shard_settings(&config, Arc::clone(&profiles)),
             stream: StreamSettings {
                 no_rtp_timeout: config.media.no_rtp_timeout,
                 advertise: config.media.advertise.clone(),
                 dscp: config.media.dscp,
+            },
+            downloads: DownloadSettings {
+                directory: config.files.directory.clone(),
+                keep: config.files.keep,
+                max_bytes: u64::from(config.files.max_gb) << 30,
+                offset: config.platform.time_zone,
             },
             shards: shards.min(usize::from(MAX_SHARDS)) as u16,
             store,
@@ -124,8 +140,11 @@ impl Gateway {
             ports: Ports::new(config.media.ports, config.media.quarantine),
             hub,
         });
+        let first_tls = listeners.first().is_some_and(|(_, tls)| tls.is_some());
         let api = Api {
             node: node.clone(),
+            profiles,
+            kept: Arc::default(),
             info: Arc::new(api::Info {
                 node: config.cluster.node.clone().unwrap_or_else(|| config.platform.name.clone()),
                 platform: (config.platform.id.to_string(), config.platform.domain.clone()),
@@ -135,6 +154,7 @@ impl Gateway {
                 sip_tcp: bound.tcp.clone(),
                 sip_tls: bound.tls.clone(),
                 http,
+                http_tls: first_tls,
                 cors_origins: config.http.cors_origins.clone(),
             }),
             guard: Arc::new(Mutex::new(Guard::new(
@@ -144,8 +164,15 @@ impl Gateway {
             health,
             stop: stop.clone(),
         };
+        let events = match &config.events.redis {
+            Some(url) => {
+                let sink = EventSink::start(url.reveal(), &config.events.stream)?;
+                let events = publish(node.events(), sink, config.platform.time_zone, stop.clone());
+                Some(tokio::spawn(events))
+            }
+            None => None,
+        };
         let router = api::router(api, console::router());
-        let tls = listeners.first().is_some_and(|(_, tls)| tls.is_some());
         let servers = listeners
             .into_iter()
             .map(|((listener, _), tls)| {
@@ -153,7 +180,7 @@ impl Gateway {
                 tokio::spawn(http::serve(listener, tls, router.clone(), limits, stop.clone()))
             })
             .collect();
-        Ok(Gateway { node, bound, http, tls, stop, servers })
+        Ok(Gateway { node, bound, http, tls: first_tls, stop, servers, events })
     }
 
     /// Where SIP is listened for.
@@ -184,8 +211,33 @@ impl Gateway {
             // It ends by itself within its own limit.
             let _ = server.await;
         }
+        if let Some(events) = self.events {
+            let _ = events.await;
+        }
         info!("ended");
     }
+}
+
+/// Carries events to Redis until `stop`, and then those that are left.
+async fn publish(
+    mut events: broadcast::Receiver<Event>,
+    sink: EventSink,
+    offset: Offset,
+    stop: CancellationToken,
+) {
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.recv() => event,
+            () = stop.cancelled() => Err(RecvError::Closed),
+        };
+        match event {
+            Ok(event) => sink.send(event.name(), event.to_json(offset).to_string()),
+            Err(RecvError::Lagged(count)) => sink.send("lost", format!("{{\"count\":{count}}}")),
+            Err(RecvError::Closed) => break,
+        }
+    }
+    sink.close(EVENTS_DRAIN).await;
 }
 
 fn scheme(tls: bool) -> &'static str {
@@ -199,7 +251,7 @@ fn first_bad_file(files: Vec<tls::BadFile>) -> anyhow::Error {
     files.into_iter().next().map_or_else(|| anyhow::anyhow!("TLS cannot be set up"), anyhow::Error::from)
 }
 
-fn shard_settings(config: &Config) -> shard::Settings {
+fn shard_settings(config: &Config, profiles: Arc<Profiles>) -> shard::Settings {
     let (platform, domain) = (config.platform.id, config.platform.domain.clone());
     shard::Settings {
         device: device::Settings {
@@ -212,6 +264,8 @@ fn shard_settings(config: &Config) -> shard::Settings {
             expires_max: config.sip.expires.max,
             date_header: config.sip.date_header,
             offset: config.platform.time_zone,
+            profiles,
+            redirect: config.sip.redirect.clone(),
         },
         call: call::Settings {
             platform,

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Config;
 use crate::telemetry::logs::{self, Format};
-use crate::{app, simulator};
+use crate::{app, inspect, simulator};
 
 /// A GB/T 28181 video gateway: cameras and platforms in, browsers out.
 #[derive(Debug, Parser)]
@@ -41,6 +41,14 @@ enum Command {
     Demo,
     /// Simulated devices, for acceptance and load, against any GB/T 28181 platform.
     Simulate(Box<simulator::Options>),
+    /// Look into a file of media or captured packets: streams, codecs, timing, departures from the standard.
+    Inspect {
+        /// A program stream (.ps), an elementary stream (.h264, .h265), or a capture (.pcap, .pcapng).
+        file: PathBuf,
+        /// Print JSON in place of text.
+        #[arg(long)]
+        json: bool,
+    },
     /// Check a configuration: errors with line and key, exit status 1 if there are any.
     Check {
         /// The file to check.
@@ -57,6 +65,7 @@ pub fn run() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Check { file } => return check(&file),
+        Command::Inspect { file, json } => print_report(&file, json),
         Command::Serve { config } => {
             logs::init(format);
             load(config.as_deref()).and_then(|config| runtime()?.block_on(app::serve(config)))
@@ -77,6 +86,16 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print_report(file: &Path, json: bool) -> anyhow::Result<()> {
+    let report = inspect::inspect(file)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config, report: &mut Report) {
     sip(config, report);
     media(config, report);
     http(config, report);
+    files_and_events(config, report);
     listeners(config, report);
     later(config, report);
 }
@@ -65,6 +66,10 @@ fn sip(config: &Config, report: &mut Report) {
     }
     within(report, "sip.expires.max", sip.expires.max, seconds(1), seconds(365 * 86_400));
     password(report, "sip.password", sip.password.as_ref());
+    if sip.redirect.as_ref().is_some_and(|uri| !is_sip_uri(uri)) {
+        let advice = "write such as sip:34020000002000000002@192.0.2.31:5060";
+        report.error("sip.redirect", "is not the address of a platform", advice);
+    }
     if let Some(tls) = &sip.tls {
         check_tls(report, "sip.tls", tls);
     }
@@ -94,6 +99,36 @@ fn media(config: &Config, report: &mut Report) {
     within(report, "media.play_timeout", media.play_timeout, seconds(1), seconds(120));
     within(report, "media.no_reader_timeout", media.no_reader_timeout, Duration::ZERO, seconds(86_400));
     within(report, "media.no_rtp_timeout", media.no_rtp_timeout, seconds(1), seconds(600));
+}
+
+/// `sip:ID@HOST:PORT`, without anything that could end a header.
+fn is_sip_uri(uri: &str) -> bool {
+    let plain = uri.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>\"".contains(&byte));
+    plain
+        && uri
+            .strip_prefix("sip:")
+            .and_then(|rest| rest.split_once('@'))
+            .is_some_and(|(id, host)| crate::gb::id::Id::parse(id).is_ok() && !host.is_empty())
+}
+
+fn files_and_events(config: &Config, report: &mut Report) {
+    if let Some(Err(what)) = config.profiles.as_deref().map(|directory| super::profiles(Some(directory))) {
+        report.error("profiles", what, "mend the file, or see conf/profiles/ for how one is written");
+    }
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    within(report, "files.keep", config.files.keep, minutes(1), minutes(366 * 24 * 60));
+    if config.files.max_gb == 0 {
+        report.error("files.max_gb", "leaves no room for any file", "write such as 20");
+    }
+    if let Some(url) = &config.events.redis {
+        let scheme = url.reveal().split_once("://").map(|(scheme, _)| scheme);
+        if scheme != Some("redis") {
+            report.error("events.redis", "is not a Redis", "write such as redis://127.0.0.1:6379/0");
+        }
+    }
+    if config.events.stream.is_empty() {
+        report.error("events.stream", "is empty", "write gbgate:events");
+    }
 }
 
 fn http(config: &Config, report: &mut Report) {

@@ -11,6 +11,7 @@
 mod check;
 mod document;
 mod problem;
+mod profiles;
 mod reader;
 mod schema;
 mod setting;
@@ -35,6 +36,7 @@ use crate::net::route::Advertise;
 use crate::net::tls::Files;
 
 pub use self::problem::{Errors, Problem, Warning};
+pub use self::profiles::profiles;
 pub use self::text::Secret;
 
 /// The name under which problems are told when there is no file.
@@ -59,6 +61,12 @@ pub struct Config {
     pub cluster: Cluster,
     /// Sign-in.
     pub access: Access,
+    /// A directory of vendor profiles that are added to the built-in ones, or stand in their place by name.
+    pub profiles: Option<PathBuf>,
+    /// Downloads.
+    pub files: Storage,
+    /// Events for other programs.
+    pub events: Events,
 }
 
 /// Who we are to devices and other platforms.
@@ -94,6 +102,8 @@ pub struct Sip {
     pub expires: Expires,
     /// The Date header in answers to REGISTER.
     pub date_header: DateHeader,
+    /// Where devices of 2022 are sent to register instead, as `sip:ID@HOST:PORT`.
+    pub redirect: Option<String>,
 }
 
 /// A TLS listener.
@@ -234,6 +244,27 @@ pub struct Access {
     pub bootstrap_admin_password: Option<Secret>,
 }
 
+/// Where downloads lie until they are fetched.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Storage {
+    /// The directory; it is made if it is not there.
+    pub directory: PathBuf,
+    /// How long a file is kept.
+    #[serde(serialize_with = "text::duration")]
+    pub keep: Duration,
+    /// When the files are larger together, in gigabytes, no download begins, and the oldest are deleted.
+    pub max_gb: u32,
+}
+
+/// Events for other programs, beside those over HTTP.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Events {
+    /// A Redis that gets them, as `redis://host:6379/0`; `None`: none does.
+    pub redis: Option<Secret>,
+    /// The key of the stream there.
+    pub stream: String,
+}
+
 fn rules<S: Serializer>(rules: &[Advertise], serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Rule {
@@ -286,6 +317,7 @@ impl Default for Config {
                 keepalive: Keepalive { interval: seconds(60), misses: 3 },
                 expires: Expires { min: seconds(60), max: seconds(7 * 24 * 3600) },
                 date_header: DateHeader::Gb,
+                redirect: None,
             },
             media: Media {
                 mode: PortMode::PortPerStream,
@@ -304,6 +336,9 @@ impl Default for Config {
             registry: Registry { url: RegistryUrl::Embedded(PathBuf::from("data")) },
             cluster: Cluster { node: None, internal: here(8090), advertise: None, secret: None },
             access: Access { bootstrap_admin_password: None },
+            profiles: None,
+            files: Storage { directory: PathBuf::from("files"), keep: seconds(24 * 3600), max_gb: 20 },
+            events: Events { redis: None, stream: "gbgate:events".to_owned() },
         }
     }
 }

@@ -5,12 +5,27 @@ use std::net::SocketAddr;
 use serde_yaml::{Mapping, Value};
 
 use super::reader::{Report, Section};
-use super::{Access, Cluster, Config, Expires, Http, Keepalive, Media, Platform, Registry, Sip, Tls, WebRtc};
+use super::{
+    Access, Cluster, Config, Events, Expires, Http, Keepalive, Media, Platform, Registry, Sip, Storage, Tls,
+    WebRtc,
+};
 use crate::net::tls::Files;
 
 /// The keys at the top.
-pub(super) const SECTIONS: [&str; 9] =
-    ["platform", "sip", "media", "webrtc", "http", "registry", "cluster", "access", "upstreams"];
+pub(super) const SECTIONS: [&str; 12] = [
+    "platform",
+    "sip",
+    "media",
+    "webrtc",
+    "http",
+    "registry",
+    "cluster",
+    "access",
+    "profiles",
+    "files",
+    "events",
+    "upstreams",
+];
 
 /// Reads the whole tree; what is absent or wrong has its default.
 pub(super) fn read(tree: Mapping, report: &mut Report) -> Config {
@@ -27,6 +42,12 @@ pub(super) fn read(tree: Mapping, report: &mut Report) -> Config {
         cluster: root.section("cluster", |section| cluster(section, defaults.cluster)),
         access: root.section("access", |section| Access {
             bootstrap_admin_password: section.value("bootstrap_admin_password", None),
+        }),
+        profiles: root.value("profiles", defaults.profiles),
+        files: root.section("files", |section| storage(section, defaults.files)),
+        events: root.section("events", |section| Events {
+            redis: section.value("redis", None),
+            stream: section.value("stream", defaults.events.stream),
         }),
     };
     upstreams(&mut root);
@@ -61,6 +82,7 @@ fn sip(section: &mut Section<'_>, defaults: Sip) -> Sip {
             max: section.value("max", defaults.expires.max),
         }),
         date_header: section.value("date_header", defaults.date_header),
+        redirect: section.value("redirect", defaults.redirect),
     }
 }
 
@@ -91,6 +113,14 @@ fn media(section: &mut Section<'_>, defaults: Media) -> Media {
         play_timeout: section.value("play_timeout", defaults.play_timeout),
         no_reader_timeout: section.value("no_reader_timeout", defaults.no_reader_timeout),
         no_rtp_timeout: section.value("no_rtp_timeout", defaults.no_rtp_timeout),
+    }
+}
+
+fn storage(section: &mut Section<'_>, defaults: Storage) -> Storage {
+    Storage {
+        directory: section.value("directory", defaults.directory),
+        keep: section.value("keep", defaults.keep),
+        max_gb: section.value("max_gb", defaults.max_gb),
     }
 }
 

@@ -178,7 +178,7 @@ upstreams: [{ id: "1" }]
         "gb.yaml:10: sip.passwrd: unknown key; did you mean `sip.password`?",
         "gb.yaml:12: media.ports: `31000-30000` is not a range of ports; write such as 30000-30999, or 0",
         "gb.yaml:13: media.default_transport: `tcp_passive` is not a choice here; did you mean `tcp-passive`?",
-        "gb.yaml:14: port: unknown key; known here: access, cluster, http, media, platform, registry, sip, upstreams, webrtc",
+        "gb.yaml:14: port: unknown key; known here: access, cluster, events, files, http, media, platform, profiles, registry, sip, upstreams, webrtc",
         "gb.yaml:15: listen: unknown key; did you mean `http.listen` or `http.tls.listen` or `sip.tls.listen`?",
         "gb.yaml:17: registry.url: a registry in Redis is not in this version; write embedded: and the path of a directory, such as embedded:data",
         "gb.yaml:18: upstreams: upper platforms are not in this version; leave the list empty",

@@ -6,6 +6,7 @@ mod catalog;
 mod changes;
 mod findings;
 mod presence;
+mod redirect;
 mod registration;
 mod selftest;
 mod storm;

@@ -36,6 +36,10 @@ pub(super) struct Order {
 
 enum Job {
     Order(Order),
+    /// Writes that nobody waits for.
+    Note {
+        writes: Vec<Write>,
+    },
     /// A write of an administrator, who waits for it.
     Ask {
         writes: Vec<Write>,
@@ -82,6 +86,13 @@ impl Keeper {
             counter!(names::REGISTRY_ERRORS).increment(1);
         }
         queued
+    }
+
+    /// Queues writes that nobody waits for. Those that find no room are counted and lost.
+    pub(super) fn note(&self, writes: Vec<Write>) {
+        if self.queue.try_send(Job::Note { writes }).is_err() {
+            counter!(names::REGISTRY_ERRORS).increment(1);
+        }
     }
 
     /// Notes a sign of life.
@@ -137,7 +148,7 @@ impl Task {
         for job in batch {
             let writes = match &job {
                 Job::Order(order) => &order.writes,
-                Job::Ask { writes, .. } => writes,
+                Job::Ask { writes, .. } | Job::Note { writes } => writes,
                 Job::Close { .. } => {
                     self.take_seen().map(|writes| self.store.commit(writes));
                     handed.push((job, Ok(self.store.close())));
@@ -175,6 +186,8 @@ impl Task {
                         let _ = shard.send(Command::Input(input)).await;
                     }
                 }
+                // True while this process lives, kept or not.
+                Job::Note { writes } => self.apply(&writes),
                 Job::Close { reply } => {
                     let _ = reply.send(kept);
                 }

@@ -4,43 +4,61 @@
 //! [`Node`] is the handle by which the API uses all of it. A device belongs to one shard, chosen by its id; a stream
 //! to one task; the registry's index is changed by one task, the keeper, and read by everybody.
 
+mod departures;
+mod downloads;
 mod event;
+mod history;
 mod intake;
 mod keeper;
 mod router;
+mod selftest;
 pub mod shard;
 mod signalling;
 mod source;
 mod streams;
+mod talk;
+mod talker;
+mod taps;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::call::{self, CallId, Key};
+use crate::call::{self, CallId, History, Key};
 use crate::device;
 use crate::egress::webrtc::{Answer, Hub, OfferError, Tracks};
 use crate::gb::id::Id;
 use crate::net::clock;
 use crate::net::ports::Ports;
 use crate::net::sip::{Inbox, Outlet};
-use crate::registry::{Cause, Device, Index, Write};
+use crate::registry::{Audit, AuditId, Cause, Device, Finding, Index, Registration, Stamps, Write};
 use crate::store::{Store, StoreError};
 
-pub use event::Event;
+pub use departures::rule_of;
+pub use downloads::{DownloadReport, DownloadState, Settings as DownloadSettings};
+pub use event::{Event, alarm_json};
+pub use history::PlaybackReport;
 pub use streams::{Report, Settings as StreamSettings};
+pub use talk::TalkError;
+pub use taps::Tap;
 
+use downloads::Downloads;
+use history::Played;
 use keeper::Keeper;
 use shard::{Input, Shard};
 use signalling::{Command, INBOX, Load, Runner};
 use streams::Streams;
+use talk::Callers;
 
 /// Events that a slow watcher may fall behind before it loses some.
 const EVENTS: usize = 1_024;
+/// The number under which stamps of the audit are made; shards have those below it.
+const AUDIT_STAMPS: u8 = 63;
 /// How long a shutdown waits for the answers to BYE.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -50,6 +68,8 @@ pub struct Parts {
     pub shard: shard::Settings,
     /// Settings of the streams.
     pub stream: StreamSettings,
+    /// Where downloads are kept.
+    pub downloads: DownloadSettings,
     /// How many shards.
     pub shards: u16,
     /// Where what must survive is kept.
@@ -88,25 +108,43 @@ struct Inner {
     streams: Arc<Streams>,
     events: broadcast::Sender<Event>,
     hub: Hub,
+    downloads: Arc<Downloads>,
+    playbacks: Mutex<BTreeMap<CallId, Played>>,
+    callers: Callers,
+    stamps: Mutex<Stamps>,
+    stop: CancellationToken,
 }
 
 impl Node {
     /// Starts the loops.
     pub fn start(parts: Parts) -> Node {
-        let Parts { shard: settings, stream, shards: count, store, index, inbound, outlet, ports, hub } =
-            parts;
+        let Parts {
+            shard: settings,
+            stream,
+            downloads,
+            shards: count,
+            store,
+            index,
+            inbound,
+            outlet,
+            ports,
+            hub,
+        } = parts;
         let mut restored = Restored::from(&index, count);
         let index = Arc::new(RwLock::new(index));
         let (events, _) = broadcast::channel(EVENTS);
         let keeper = Keeper::start(store, Arc::clone(&index), events.clone());
         let streams = Arc::new(Streams::new(stream, ports));
+        let stop = CancellationToken::new();
+        let downloads = Downloads::start(downloads, stop.clone());
+        let callers = Callers::default();
         let mut shards = Vec::with_capacity(count.into());
         for number in 0..count {
             let (own, inbox) = mpsc::channel(INBOX);
             let mut shard = Shard::new(settings.clone(), number, count, rand::random());
             let now = clock::both();
-            for (device, registration, calls) in restored.take(number) {
-                shard.restore(now, device, registration, calls);
+            for Known { device, registration, calls, findings } in restored.take(number) {
+                shard.restore(now, device, registration, calls, &findings);
             }
             let runner = Runner {
                 shard,
@@ -116,15 +154,28 @@ impl Node {
                 keeper: keeper.clone(),
                 streams: Arc::clone(&streams),
                 events: events.clone(),
-                plays: HashMap::new(),
-                syncs: HashMap::new(),
+                downloads: Arc::clone(&downloads),
+                waiting: HashMap::new(),
                 next_waiter: 0,
             };
             tokio::spawn(runner.run());
             shards.push(own);
         }
-        tokio::spawn(router::run(inbound, shards.clone()));
-        Node { inner: Arc::new(Inner { index, keeper, shards, streams, events, hub }) }
+        tokio::spawn(router::run(inbound, shards.clone(), callers.clone()));
+        let inner = Inner {
+            index,
+            keeper,
+            shards,
+            streams,
+            events,
+            hub,
+            downloads,
+            playbacks: Mutex::default(),
+            callers,
+            stamps: Mutex::new(Stamps::new(AUDIT_STAMPS)),
+            stop,
+        };
+        Node { inner: Arc::new(inner) }
     }
 
     /// The registry's index, to read from. Hold it shortly.
@@ -152,30 +203,70 @@ impl Node {
         &self.inner.hub
     }
 
-    /// Starts a stream unless it runs, and returns its number when there is a picture.
-    pub async fn play(&self, key: Key) -> Result<CallId, call::Failure> {
-        if self.index().device(&key.device).is_none() {
-            return Err(call::Failure::not_found(format!("no device {}", key.device)));
+    /// Whether there is such a channel.
+    fn check(&self, device: &Id, channel: &Id) -> Result<(), call::Failure> {
+        if self.index().device(device).is_none() {
+            return Err(call::Failure::not_found(format!("no device {device}")));
         }
         // A device may be its own channel: an IPC that reports itself, or no catalog at all.
-        if key.channel != key.device && self.index().channel(&key.device, &key.channel).is_none() {
-            let why = format!("device {} has no channel {}", key.device, key.channel);
-            return Err(call::Failure::not_found(why));
+        if channel != device && self.index().channel(device, channel).is_none() {
+            return Err(call::Failure::not_found(format!("device {device} has no channel {channel}")));
         }
+        Ok(())
+    }
+
+    /// Starts a live stream unless it runs, and returns its number when there is a picture.
+    pub async fn play(&self, key: Key) -> Result<CallId, call::Failure> {
+        self.begin(key, None).await
+    }
+
+    async fn begin(&self, key: Key, history: Option<History>) -> Result<CallId, call::Failure> {
+        self.check(&key.device, &key.channel)?;
         let (reply, outcome) = oneshot::channel();
         let gone = || call::Failure::ended("the gateway is shutting down");
-        self.shard(&key.device).send(Command::Play { key, reply }).await.map_err(|_| gone())?;
+        let command = Command::Play { key, history, reply };
+        self.shard(&key.device).send(command).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
 
     /// Answers a viewer's offer with a stream, started if need be.
     pub async fn watch(&self, key: Key, offer: &str) -> Result<Answer, WatchError> {
         let call = self.play(key).await.map_err(WatchError::Play)?;
+        self.attach(call, offer).await
+    }
+
+    async fn attach(&self, call: CallId, offer: &str) -> Result<Answer, WatchError> {
         let ended =
             || WatchError::Play(call::Failure::ended("the stream ended while the viewer was being attached"));
         let (feed, info) = self.inner.streams.feed(call).await.ok_or_else(ended)?;
         let tracks = Tracks { video: info.video.map(|video| video.codec), audio: info.audio };
         self.inner.hub.offer(offer, tracks, feed).map_err(WatchError::Offer)
+    }
+
+    /// Asks something of a device, or of one of its channels, and waits for what comes of it.
+    pub async fn ask(
+        &self,
+        device: Id,
+        target: Id,
+        request: device::Request,
+    ) -> Result<device::Outcome, device::Failure> {
+        // Who watches alarms hears what people do with them, too.
+        let told = matches!(request, device::Request::Acknowledge { .. } | device::Request::Reset { .. });
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Ask { device, target, request: Box::new(request), reply };
+        self.shard(&device).send(command).await.map_err(|_| device::Failure::Offline)?;
+        let outcome = outcome.await.unwrap_or(Err(device::Failure::Offline))?;
+        if let (true, device::Outcome::Alarm(alarm)) = (told, &outcome) {
+            // Without watchers there is nobody to tell.
+            let _ = self.inner.events.send(Event::AlarmChanged { alarm: alarm.clone() });
+        }
+        Ok(outcome)
+    }
+
+    /// Keeps a record of what somebody did, under a number of its own. Nobody waits for it.
+    pub fn audit(&self, audit: Audit) {
+        let id = AuditId(self.inner.stamps.lock().next(audit.at));
+        self.inner.keeper.note(vec![Write::PutAudit(Audit { id, ..audit })]);
     }
 
     /// Ends a stream for everybody. Returns false if there is none.
@@ -243,6 +334,7 @@ impl Node {
 
     /// Ends viewers, keeps what is to be kept, and closes the registry. To be called after [`Node::drain`].
     pub async fn close(&self) {
+        self.inner.stop.cancel();
         self.inner.hub.shutdown().await;
         if let Err(error) = self.inner.keeper.close().await {
             error!(%error, "the registry was not closed properly");
@@ -256,9 +348,15 @@ impl Node {
 }
 
 /// What the registry knows of devices, by shard.
-struct Restored(Vec<Vec<RestoredDevice>>);
+struct Restored(Vec<Vec<Known>>);
 
-type RestoredDevice = (Device, Option<crate::registry::Registration>, Vec<crate::registry::Call>);
+/// What it knows of one.
+struct Known {
+    device: Device,
+    registration: Option<Registration>,
+    calls: Vec<crate::registry::Call>,
+    findings: Vec<Finding>,
+}
 
 impl Restored {
     fn from(index: &Index, shards: u16) -> Restored {
@@ -266,17 +364,21 @@ impl Restored {
         for call in index.calls() {
             calls.entry(call.device).or_default().push(call.clone());
         }
-        let mut all: Vec<Vec<RestoredDevice>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut all: Vec<Vec<Known>> = (0..shards).map(|_| Vec::new()).collect();
         for state in index.all_devices() {
             let id = state.device.id;
             let shard = router::shard_of_device(&id, shards.into());
-            let calls = calls.remove(&id).unwrap_or_default();
-            all[shard].push((state.device.clone(), state.registration.cloned(), calls));
+            all[shard].push(Known {
+                device: state.device.clone(),
+                registration: state.registration.cloned(),
+                calls: calls.remove(&id).unwrap_or_default(),
+                findings: index.findings(&id).to_vec(),
+            });
         }
         Restored(all)
     }
 
-    fn take(&mut self, shard: u16) -> Vec<RestoredDevice> {
+    fn take(&mut self, shard: u16) -> Vec<Known> {
         self.0.get_mut(usize::from(shard)).map(std::mem::take).unwrap_or_default()
     }
 }

@@ -10,18 +10,21 @@ use tracing::debug;
 
 use super::shard::Input;
 use super::signalling::Command;
+use super::talk::{Callers, shard_of_caller};
 use crate::gb::id::Id;
 use crate::net::sip::{DROPPED, Inbound, Inbox};
-use crate::sip::{Message, Method, shard_of};
+use crate::sip::{Flow, Message, Method, shard_of};
 use crate::telemetry::metrics::{self, Direction};
 
 /// Hands everything that comes in over SIP to its shard, until the sockets are closed.
-pub(super) async fn run(mut inbound: Inbox, shards: Vec<mpsc::Sender<Command>>) {
+pub(super) async fn run(mut inbound: Inbox, shards: Vec<mpsc::Sender<Command>>, callers: Callers) {
     while let Some(event) = inbound.recv().await {
         match event {
             Inbound::Message { flow, message } => {
-                metrics::sip_message(Direction::In, flow.transport, &message);
-                let shard = &shards[shard_of_message(&message, shards.len())];
+                if let Some(summary) = message.summary() {
+                    metrics::sip_message(Direction::In, flow.transport, &summary);
+                }
+                let shard = &shards[shard_of_message(&message, flow, &callers, shards.len())];
                 if shard.try_send(Command::Input(Input::Message { flow, message })).is_err() {
                     ::metrics::counter!(DROPPED, "reason" => "overload").increment(1);
                 }
@@ -47,13 +50,16 @@ pub(super) fn shard_of_device(device: &Id, shards: usize) -> usize {
     (hasher.finish() % shards.max(1) as u64) as usize
 }
 
-fn shard_of_message(message: &Message, shards: usize) -> usize {
+fn shard_of_message(message: &Message, flow: Flow, callers: &Callers, shards: usize) -> usize {
     match shard_named(message).map(usize::from).filter(|shard| *shard < shards) {
         Some(shard) => shard,
         // Read as the shard reads it, so that blanks around an id make no difference.
         None => {
             let device = message.from().and_then(|from| from.user).and_then(|user| Id::parse(user).ok());
-            device.map_or(0, |device| shard_of_device(&device, shards))
+            let caller = (message.method() == Some(&Method::Invite))
+                .then(|| shard_of_caller(callers, device.as_ref(), flow.remote.ip(), shards))
+                .flatten();
+            caller.unwrap_or_else(|| device.map_or(0, |device| shard_of_device(&device, shards)))
         }
     }
 }

@@ -4,23 +4,28 @@
 //! that the shard wants done comes out as an [`Effect`]; after each input the caller drains
 //! [`Shard::poll_effect`] until it returns `None`. So a whole province can be simulated in one thread.
 
+mod actions;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::call::{self, CallId, Calls, Key, Media, SsrcPool, Target};
-use crate::device::{self, Devices, Purpose, WriteToken};
+use crate::call::{
+    self, CallId, Calls, Finish, Flowing, History, Key, Media, PlaybackState, SsrcPool, Target,
+};
+use crate::device::{self, Devices, WriteToken};
+use crate::gb::conformance::Rule;
 use crate::gb::id::Id;
 use crate::gb::sdp::MediaMode;
 use crate::gb::time::Now;
-use crate::registry::{self, Registration, Write};
+use crate::registry::{self, Finding, Registration, Write};
 use crate::sip::digest::Nonces;
 use crate::sip::transaction::{Config, Failure as Unanswered};
-use crate::sip::{self, ClientKey, Flow, Message, Output, Tokens, Transactions};
+use crate::sip::{ClientKey, Flow, Message, Output, Tokens, Transactions};
 
 /// What a shard is made of.
 #[derive(Clone, Debug)]
@@ -51,12 +56,20 @@ pub enum Input {
     ConnectionClosed { connection: u64 },
     /// What became of a write.
     Committed { token: WriteToken, kept: bool },
-    /// Somebody wants a stream.
-    Want { waiter: call::Waiter, key: Key },
+    /// Somebody wants a stream; of a recording, which part of it.
+    Want { waiter: call::Waiter, key: Key, history: Option<History> },
+    /// Somebody wants to speak to a device.
+    Talk { waiter: call::Waiter, key: Key },
+    /// Somebody pauses a playback, or lets it go on otherwise.
+    Control { waiter: call::Waiter, call: CallId, command: call::Playback },
     /// Somebody does not wait any longer.
     Unwant { waiter: call::Waiter },
     /// Somebody wants a device's catalog fetched.
     Sync { waiter: device::Waiter, device: Id },
+    /// Somebody asks something of a device, or of one of its channels.
+    Ask { waiter: device::Waiter, device: Id, target: Id, request: Box<device::Request> },
+    /// The media of a device departs from the standard.
+    Observe { device: Id, rule: Rule, sample: String },
     /// An administrator added or changed a device.
     PutDevice { device: Box<registry::Device> },
     /// An administrator removed a device.
@@ -81,28 +94,40 @@ pub enum Effect {
     /// A device gave a sign of life.
     Seen { device: Id },
     /// Open a port for a call.
-    OpenMedia { call: CallId, key: Key, target: Target, ssrc: u32 },
-    /// The device answered: this is where media comes from.
-    ConnectMedia { call: CallId, remote: Option<std::net::SocketAddr>, ssrc: u32 },
+    OpenMedia { call: CallId, key: Key, target: Target, ssrc: u32, flowing: Flowing },
+    /// The device answered: this is where media comes from, or goes to.
+    ConnectMedia { call: CallId, remote: Option<SocketAddr>, ssrc: u32, payload_type: Option<u8> },
+    /// Sound may be sent to the device.
+    TalkReady { call: CallId },
+    /// A playback goes on otherwise.
+    Pace { call: CallId, state: PlaybackState, seek: bool },
     /// Close the port of a call.
     CloseMedia { call: CallId, why: String },
     /// Tell who waits for a stream.
     Play { waiter: call::Waiter, outcome: Result<CallId, call::Failure> },
     /// Tell who waits for a catalog.
     Synced { waiter: device::Waiter, outcome: Result<device::Synced, device::Failure> },
+    /// Tell who asked something of a device.
+    Answered { waiter: device::Waiter, outcome: Result<device::Outcome, device::Failure> },
+    /// Tell who controlled a playback.
+    Controlled { waiter: call::Waiter, outcome: Result<PlaybackState, call::Failure> },
     /// A stream began to run.
     Started { call: CallId, key: Key, took: Duration },
     /// A stream ended.
-    Ended { call: CallId, key: Key, why: call::Failure, ran: bool },
+    Ended { call: CallId, key: Key, why: call::Failure, ran: bool, finish: Finish },
     /// Something happened to a device.
     Device(device::Event),
 }
 
 /// Who is to be told of an answer.
+#[derive(Clone, Copy)]
 enum Asker {
-    Device { device: Id, purpose: Purpose },
-    Call(CallId),
+    Device { device: Id, purpose: device::Purpose },
+    Call { call: CallId, purpose: call::Purpose },
 }
+
+/// Waiters of the shard itself, who wait for the answer to a broadcast, are told apart from those outside by this bit.
+const OWN_WAITER: u64 = 1 << 63;
 
 /// One shard.
 pub struct Shard {
@@ -153,9 +178,10 @@ impl Shard {
         device: registry::Device,
         registration: Option<Registration>,
         calls: Vec<registry::Call>,
+        findings: &[Finding],
     ) {
         let id = device.id;
-        self.devices.restore(now, device, registration);
+        self.devices.restore(now, device, registration, findings);
         if !calls.is_empty() {
             self.left_over.insert(id, calls);
             self.end_left_over(id);
@@ -172,10 +198,16 @@ impl Shard {
                 self.devices.connection_closed(now, connection);
             }
             Input::Committed { token, kept } => self.devices.committed(now, token, kept),
-            Input::Want { waiter, key } => self.want(now, waiter, key),
+            Input::Want { waiter, key, history } => self.want(now, waiter, key, history),
+            Input::Talk { waiter, key } => self.talk(now, waiter, key),
+            Input::Control { waiter, call, command } => self.calls.control(now, waiter, call, command),
             Input::Unwant { waiter } => self.calls.unwant(waiter),
             Input::Sync { waiter, device } => self.devices.sync(now, waiter, device),
-            Input::PutDevice { device } => self.devices.put(*device),
+            Input::Ask { waiter, device, target, request } => {
+                self.devices.ask(now, waiter, device, target, *request);
+            }
+            Input::Observe { device, rule, sample } => self.devices.observe(now, &device, rule, &sample),
+            Input::PutDevice { device } => self.devices.put(now, *device),
             Input::RemoveDevice { device } => {
                 self.calls.device_lost(&device, "the device was removed");
                 self.devices.remove(now, device);
@@ -225,22 +257,39 @@ impl Shard {
         self.devices.registrations()
     }
 
-    fn want(&mut self, now: Now, waiter: call::Waiter, key: Key) {
-        let refused = match self.devices.reach(&key.device) {
-            _ if self.draining => Some(call::Failure::offline("this gateway is shutting down")),
-            Err(device::Failure::NotFound) => Some(call::Failure::not_found("no such device")),
+    fn want(&mut self, now: Now, waiter: call::Waiter, key: Key, history: Option<History>) {
+        match self.target(&key, history) {
+            Ok(target) => self.calls.want(now, waiter, key, target),
+            Err(failure) => self.effects.push_back(Effect::Play { waiter, outcome: Err(failure) }),
+        }
+    }
+
+    fn talk(&mut self, now: Now, waiter: call::Waiter, key: Key) {
+        match self.target(&key, None) {
+            Ok(target) => {
+                let way = target.manners.talk;
+                self.calls.talk(now, waiter, key, target, way);
+            }
+            Err(failure) => self.effects.push_back(Effect::Play { waiter, outcome: Err(failure) }),
+        }
+    }
+
+    /// How the device of a call is reached, and what it speaks.
+    fn target(&self, key: &Key, history: Option<History>) -> Result<Target, call::Failure> {
+        if self.draining {
+            return Err(call::Failure::offline("this gateway is shutting down"));
+        }
+        match self.devices.reach(&key.device) {
+            Err(device::Failure::NotFound) => Err(call::Failure::not_found("no such device")),
             Err(_) => {
-                Some(call::Failure::offline("the device is not registered, or its keepalives are missing"))
+                Err(call::Failure::offline("the device is not registered, or its keepalives are missing"))
             }
             Ok((device, flow)) => {
-                let transport = device.media_transport.unwrap_or(self.media_transport);
-                let target = Target { flow, transport };
-                self.calls.want(now, waiter, key, target);
-                None
+                let manners = self.devices.manners(&key.device);
+                let transport =
+                    device.media_transport.or(manners.media_transport).unwrap_or(self.media_transport);
+                Ok(Target { flow, transport, manners, history })
             }
-        };
-        if let Some(failure) = refused {
-            self.effects.push_back(Effect::Play { waiter, outcome: Err(failure) });
         }
     }
 
@@ -258,167 +307,4 @@ impl Shard {
             }
         }
     }
-
-    fn transaction_output(&mut self, now: Now, output: Output) {
-        match output {
-            Output::Send { flow, bytes } => self.effects.push_back(Effect::Send { flow, bytes }),
-            Output::Request { key: Some(key), flow, request } => {
-                if !self.calls.request(key, &request) {
-                    self.devices.request(now, key, flow, &request);
-                }
-            }
-            // An ACK asks for nothing here: we are never the called party of a stream yet.
-            Output::Request { key: None, .. } | Output::Cancelled { .. } | Output::Unacknowledged { .. } => {}
-            Output::Response { key, response, .. } => self.answered(now, key, Ok(&response)),
-            Output::Failed { key, reason } => self.answered(now, key, Err(reason)),
-        }
-    }
-
-    fn answered(&mut self, now: Now, key: ClientKey, answer: Result<&Message, Unanswered>) {
-        match self.askers.get(&key) {
-            Some(Asker::Device { device, purpose }) => self.devices.answered(now, *device, *purpose, answer),
-            Some(Asker::Call(call)) => self.calls.answered(now, *call, answer),
-            None => return,
-        }
-        // A 2xx to INVITE may come again for as long as the call lives; everything else is answered once.
-        let over = match answer {
-            Err(_) => true,
-            Ok(message) => {
-                message.code().is_some_and(|code| code >= 300 || (code >= 200 && !of_invite(message)))
-            }
-        };
-        if over
-            && let Some(Asker::Call(call)) = self.askers.remove(&key)
-            && self.invites.get(&call) == Some(&key)
-        {
-            self.invites.remove(&call);
-        }
-    }
-
-    fn device_action(&mut self, now: Now, action: device::Action) {
-        match action {
-            device::Action::Respond { key, message } => {
-                self.transactions.respond(now.instant, key, message);
-            }
-            device::Action::Request { device, purpose, flow, message } => {
-                let key = self.transactions.request(now.instant, flow, message);
-                self.askers.insert(key, Asker::Device { device, purpose });
-            }
-            device::Action::Write { token, writes } => {
-                self.effects.push_back(Effect::Write { token, writes })
-            }
-            device::Action::Seen { device } => {
-                self.effects.push_back(Effect::Seen { device });
-                self.end_left_over(device);
-            }
-            device::Action::Synced { waiter, outcome } => {
-                self.effects.push_back(Effect::Synced { waiter, outcome })
-            }
-            device::Action::Event(event) => {
-                if let device::Event::Offline { device, cause } = &event {
-                    self.calls.device_lost(device, &format!("the device went offline: {}", cause.as_str()));
-                }
-                self.effects.push_back(Effect::Device(event));
-            }
-        }
-    }
-
-    fn call_action(&mut self, now: Now, action: call::Action) {
-        match action {
-            call::Action::OpenMedia { call, key, target, ssrc } => {
-                self.effects.push_back(Effect::OpenMedia { call, key, target, ssrc });
-            }
-            call::Action::ConnectMedia { call, remote, ssrc } => {
-                self.effects.push_back(Effect::ConnectMedia { call, remote, ssrc });
-            }
-            call::Action::CloseMedia { call, why } => {
-                self.effects.push_back(Effect::CloseMedia { call, why })
-            }
-            call::Action::Request { call, flow, message } => {
-                // A BYE ends what the INVITE began: a late repetition of its 200 is no answer to the BYE.
-                self.forget_call(call);
-                let Some(flow) = self.way_to(call, flow) else {
-                    return self.calls.answered(now, call, Err(Unanswered::Transport));
-                };
-                let invite = message.method() == Some(&sip::Method::Invite);
-                let key = self.transactions.request(now.instant, flow, message);
-                self.askers.insert(key, Asker::Call(call));
-                if invite {
-                    self.invites.insert(call, key);
-                }
-            }
-            call::Action::Gone { call } => self.forget_call(call),
-            call::Action::Cancel { call } => {
-                if let Some(key) = self.invites.get(&call) {
-                    self.transactions.cancel(now.instant, *key);
-                }
-            }
-            call::Action::Send { flow, message } => {
-                self.transactions.acknowledge(flow, message);
-            }
-            call::Action::Respond { key, message } => {
-                self.transactions.respond(now.instant, key, message);
-            }
-            call::Action::Keep(call) => {
-                self.effects.push_back(Effect::Write { token: None, writes: vec![Write::PutCall(*call)] });
-            }
-            call::Action::LeftOver(record) => {
-                let device = record.device;
-                if self.devices.device(&device).is_some() {
-                    let records = self.left_over.entry(device).or_default();
-                    if records.len() >= MAX_LEFT_OVER {
-                        records.remove(0);
-                    }
-                    records.push(*record);
-                    self.end_left_over(device);
-                }
-            }
-            call::Action::Forget { device, channel, call_id } => {
-                let writes = vec![Write::DeleteCall { device, channel, call_id }];
-                self.effects.push_back(Effect::Write { token: None, writes });
-            }
-            call::Action::Tell { waiter, outcome } => {
-                self.effects.push_back(Effect::Play { waiter, outcome })
-            }
-            call::Action::Started { call, key, took } => {
-                self.effects.push_back(Effect::Started { call, key, took });
-            }
-            call::Action::Ended { call, key, why, ran } => {
-                self.effects.push_back(Effect::Ended { call, key, why, ran });
-            }
-        }
-    }
-
-    /// Nothing that still comes for a call's INVITE matters any more.
-    fn forget_call(&mut self, call: CallId) {
-        if let Some(key) = self.invites.remove(&call) {
-            self.askers.remove(&key);
-        }
-    }
-
-    /// The way to a call's device now: it may have moved since the call began. `None` if there is none.
-    fn way_to(&self, call: CallId, flow: Flow) -> Option<Flow> {
-        let device = self.calls.device_of(call);
-        match device.map(|device| self.devices.reach(&device)) {
-            Some(Ok((_, flow))) => Some(flow),
-            Some(Err(device::Failure::Offline)) if flow.transport.is_reliable() => None,
-            _ => Some(flow),
-        }
-    }
-
-    /// Ends the calls that were left behind at a device, once there is a way to it.
-    fn end_left_over(&mut self, device: Id) {
-        if !self.left_over.contains_key(&device) {
-            return;
-        }
-        let Ok((_, flow)) = self.devices.reach(&device) else { return };
-        for record in self.left_over.remove(&device).unwrap_or_default() {
-            self.calls.end_left_over(record, flow);
-        }
-    }
-}
-
-/// Whether an answer is one to an INVITE.
-fn of_invite(answer: &Message) -> bool {
-    answer.cseq().is_some_and(|(_, method)| method == sip::Method::Invite)
 }

@@ -20,7 +20,7 @@ use crate::telemetry::metrics as names;
 /// What is read from a connection at once.
 const READ: usize = 64 * 1024;
 /// How long a device may take to accept our connection.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// One stream's way in.
 pub(super) enum Source {
@@ -45,7 +45,7 @@ pub(super) enum Active {
 }
 
 /// An attempt to connect. It is kept, so that it goes on when whoever waits for it looks elsewhere meanwhile.
-type Attempt = Pin<Box<dyn Future<Output = io::Result<(TcpStream, Lease)>> + Send>>;
+pub(super) type Attempt = Pin<Box<dyn Future<Output = io::Result<(TcpStream, Lease)>> + Send>>;
 
 /// An open connection.
 pub(super) struct Line {
@@ -118,6 +118,15 @@ impl Source {
                 }
                 other => other,
             };
+        }
+    }
+
+    /// Sends a report to where a device takes it; over UDP alone, since devices that take media connections do not
+    /// read them.
+    pub(super) fn report(&self, to: SocketAddr, report: &[u8]) {
+        if let Source::Udp { socket, .. } = self {
+            // The next one says the same, and more.
+            let _ = socket.try_send(to, report);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The streams that run at this node: one task for each, which owns its socket, its state and its readers.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::intake::{Counts, Intake};
+use super::intake::{Counts, Intake, Terms};
 use super::shard::Input;
 use super::signalling::Command;
 use super::source::Source;
-use crate::call::{CallId, Key, Media, Target};
-use crate::egress::webrtc::Feed;
+use super::talker::{Line, Talker};
+use super::taps::Tap;
+use crate::call::{CallId, Content, Flowing, Key, Media, PlaybackState, Target};
+use crate::egress::webrtc::{Feed, Sounds};
 use crate::gb::sdp::MediaMode;
 use crate::gb::time::UnixMillis;
 use crate::media::rtp::Wait;
@@ -25,10 +27,13 @@ use crate::net::clock;
 use crate::net::ports::Ports;
 use crate::net::route::{self, Advertise};
 use crate::net::rtp::NoSocket;
+use crate::registry::profile::SsrcRule;
 use crate::sip::Flow;
 use crate::stream::Info;
 use crate::telemetry::metrics as names;
 
+/// How often a device is told how well its packets arrive (RFC 3550 section 6.2).
+const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// How often a stream looks at its readers and at the silence of its device.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Requests that may wait for a stream's task.
@@ -68,6 +73,8 @@ pub struct Report {
     pub transport: MediaMode,
     /// When it was asked for.
     pub started_at: UnixMillis,
+    /// Of a playback: seconds of the recording.
+    pub position: Option<f64>,
 }
 
 /// All streams of this node.
@@ -78,15 +85,21 @@ pub(super) struct Streams {
 }
 
 /// The way to a stream's task.
-struct Handle {
+pub(super) struct Handle {
     asks: mpsc::Sender<Ask>,
-    close: CancellationToken,
-    report: Mutex<Report>,
+    pub(super) close: CancellationToken,
+    pub(super) report: Mutex<Report>,
+    /// What a download gets: made before the first packet, so that it misses nothing.
+    download: Mutex<Option<Tap>>,
 }
 
-enum Ask {
-    Connect { remote: Option<SocketAddr>, ssrc: u32 },
+pub(super) enum Ask {
+    Connect { remote: Option<SocketAddr>, ssrc: u32, payload_type: Option<u8> },
     Feed(oneshot::Sender<(Feed, Info)>),
+    Tap(oneshot::Sender<(Tap, Info)>),
+    Pace { state: PlaybackState, seek: bool },
+    TalkReady,
+    Speak(Sounds),
 }
 
 impl Streams {
@@ -101,10 +114,10 @@ impl Streams {
         key: Key,
         target: Target,
         ssrc: u32,
+        flowing: Flowing,
         shard: mpsc::Sender<Command>,
     ) {
         let (asks, inbox) = mpsc::channel(INBOX);
-        let now = clock::both();
         let report = Report {
             id: call,
             key,
@@ -115,57 +128,144 @@ impl Streams {
             readers: 0,
             ssrc,
             transport: target.transport,
-            started_at: now.unix,
+            started_at: clock::unix(),
+            position: matches!(key.content, Content::Playback(_)).then_some(0.0),
         };
-        let handle = Arc::new(Handle { asks, close: CancellationToken::new(), report: Mutex::new(report) });
+        let handle = Handle {
+            asks,
+            close: CancellationToken::new(),
+            report: Mutex::new(report),
+            download: Mutex::default(),
+        };
+        let handle = Arc::new(handle);
         self.running.write().insert(call, Arc::clone(&handle));
         gauge!(names::STREAMS).increment(1.0);
+        let news = Reporter { shard, call };
         tokio::spawn(async move {
-            let news = Reporter { shard, call };
-            match self.source(&target) {
-                Ok((source, address)) => {
-                    news.tell(Media::Opened(address)).await;
-                    let wait = if source.keeps_order() { Wait::Never } else { Wait::Adaptive };
-                    let intake = Intake::new(now.instant, target.flow.remote.ip(), ssrc, wait);
-                    let settings = &self.settings;
-                    Task {
-                        source,
-                        intake,
-                        inbox,
-                        handle,
-                        news,
-                        settings,
-                        opened: now.instant,
-                        seen: Seen::default(),
-                    }
-                    .run(target.transport)
-                    .await;
-                }
-                Err(error) => news.tell(Media::OpenFailed(error.to_string())).await,
+            match flowing {
+                Flowing::In => self.receive(key, target, ssrc, inbox, handle, news).await,
+                Flowing::OutAudio | Flowing::BothAudio => self.talk(target, ssrc, inbox, handle, news).await,
             }
             self.running.write().remove(&call);
             gauge!(names::STREAMS).decrement(1.0);
         });
     }
 
+    /// A stream that comes in.
+    async fn receive(
+        &self,
+        key: Key,
+        target: Target,
+        ssrc: u32,
+        inbox: mpsc::Receiver<Ask>,
+        handle: Arc<Handle>,
+        news: Reporter,
+    ) {
+        let (source, address) = match self.source(&target) {
+            Ok(opened) => opened,
+            Err(error) => return news.tell(Media::OpenFailed(error.to_string())).await,
+        };
+        news.tell(Media::Opened(address)).await;
+        let now = clock::now();
+        let terms = Terms {
+            from: target.flow.remote.ip(),
+            ssrc,
+            strict: target.manners.ssrc == SsrcRule::Strict,
+            wait: if source.keeps_order() { Wait::Never } else { Wait::Adaptive },
+            paced: matches!(key.content, Content::Playback(_)),
+        };
+        let mut intake = Intake::new(now, &terms);
+        if let Content::Download(_) = key.content {
+            *handle.download.lock() = Some(intake.tap_download());
+        }
+        let settings = &self.settings;
+        let (transport, opened) = (target.transport, now);
+        let seen = Seen::default();
+        let task = Task {
+            source,
+            intake,
+            inbox,
+            handle,
+            news,
+            settings,
+            opened,
+            seen,
+            paused: false,
+            report_at: now + REPORT_EVERY,
+        };
+        task.run(transport).await;
+    }
+
+    /// A voice that goes out.
+    async fn talk(
+        &self,
+        target: Target,
+        ssrc: u32,
+        inbox: mpsc::Receiver<Ask>,
+        handle: Arc<Handle>,
+        news: Reporter,
+    ) {
+        let line = Line::open(&self.ports, target.transport, self.bind(&target), self.settings.dscp);
+        let (line, port) = match line {
+            Ok(opened) => opened,
+            Err(error) => return news.tell(Media::OpenFailed(error.to_string())).await,
+        };
+        news.tell(Media::Opened(self.told(&target, port))).await;
+        let device = target.flow.remote.ip();
+        Talker { line, device, ssrc, inbox, handle, news }.run(target.transport).await;
+    }
+
+    /// What to bind for a device: the wildcard of the address family, since it may be told another address than
+    /// that of the SIP socket.
+    fn bind(&self, target: &Target) -> IpAddr {
+        let local = target.flow.local;
+        let any = if local.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        if local.ip().is_loopback() { local.ip() } else { any }
+    }
+
+    /// The address that the device is told.
+    fn told(&self, target: &Target, port: u16) -> SocketAddr {
+        let Flow { local, remote, .. } = target.flow;
+        SocketAddr::new(route::address_for(&self.settings.advertise, local.ip(), remote), port)
+    }
+
     /// Opens what receives a stream, with the address that the device is told.
     fn source(&self, target: &Target) -> Result<(Source, SocketAddr), NoSocket> {
-        let Flow { local, remote, .. } = target.flow;
-        // The wildcard of the address family: the device may be told another address than that of the SIP socket.
-        let any = if local.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let bind = if local.ip().is_loopback() { local.ip() } else { any };
-        let source = Source::open(&self.ports, target.transport, bind, self.settings.dscp)?;
-        let told = route::address_for(&self.settings.advertise, local.ip(), remote);
-        let address = SocketAddr::new(told, source.port());
+        let source = Source::open(&self.ports, target.transport, self.bind(target), self.settings.dscp)?;
+        let address = self.told(target, source.port());
         Ok((source, address))
     }
 
-    /// The device's answer is known.
-    pub(super) fn connect(&self, call: CallId, remote: Option<SocketAddr>, ssrc: u32) {
-        if let Some(handle) = self.running.read().get(&call) {
-            // The inbox is full only where nobody reads it: the stream is over then.
-            let _ = handle.asks.try_send(Ask::Connect { remote, ssrc });
-        }
+    /// The session with the device is agreed.
+    pub(super) fn connect(
+        &self,
+        call: CallId,
+        remote: Option<SocketAddr>,
+        ssrc: u32,
+        payload_type: Option<u8>,
+    ) {
+        self.ask(call, Ask::Connect { remote, ssrc, payload_type });
+    }
+
+    /// A playback goes on otherwise.
+    pub(super) fn pace(&self, call: CallId, state: PlaybackState, seek: bool) {
+        self.ask(call, Ask::Pace { state, seek });
+    }
+
+    /// Sound may be sent to a device.
+    pub(super) fn talk_ready(&self, call: CallId) {
+        self.ask(call, Ask::TalkReady);
+    }
+
+    /// Who speaks to a device. False if the way to it is gone; the speaker's session ends then.
+    pub(super) fn speak(&self, call: CallId, sounds: Sounds) -> bool {
+        self.ask(call, Ask::Speak(sounds))
+    }
+
+    /// Tells a stream's task something. Its inbox is full only where nobody reads it: the stream is over then.
+    fn ask(&self, call: CallId, ask: Ask) -> bool {
+        let running = self.running.read();
+        running.get(&call).is_some_and(|handle| handle.asks.try_send(ask).is_ok())
     }
 
     /// Ends a stream for all who read it.
@@ -184,6 +284,19 @@ impl Streams {
         feed.await.ok()
     }
 
+    /// A share of a stream for somebody who takes access units, and its codecs. `None`: it has just ended.
+    pub(super) async fn tap(&self, call: CallId) -> Option<(Tap, Info)> {
+        let asks = self.running.read().get(&call)?.asks.clone();
+        let (reply, tap) = oneshot::channel();
+        asks.send(Ask::Tap(reply)).await.ok()?;
+        tap.await.ok()
+    }
+
+    /// All of a download, to be taken once.
+    pub(super) fn download(&self, call: CallId) -> Option<Tap> {
+        self.running.read().get(&call)?.download.lock().take()
+    }
+
     /// One stream, unless it has ended.
     pub(super) fn report(&self, call: CallId) -> Option<Report> {
         self.running.read().get(&call).map(|handle| handle.report.lock().clone())
@@ -199,13 +312,13 @@ impl Streams {
 }
 
 /// Tells the shard of a call's media.
-struct Reporter {
-    shard: mpsc::Sender<Command>,
-    call: CallId,
+pub(super) struct Reporter {
+    pub(super) shard: mpsc::Sender<Command>,
+    pub(super) call: CallId,
 }
 
 impl Reporter {
-    async fn tell(&self, news: Media) {
+    pub(super) async fn tell(&self, news: Media) {
         // A shard that is gone needs no news.
         let _ = self.shard.send(Command::Input(Input::Media { call: self.call, news })).await;
     }
@@ -228,6 +341,9 @@ struct Task<'a> {
     settings: &'a Settings,
     opened: Instant,
     seen: Seen,
+    /// A playback that stands still: silence is no fault.
+    paused: bool,
+    report_at: Instant,
 }
 
 impl Task<'_> {
@@ -251,7 +367,7 @@ impl Task<'_> {
                     self.tell_progress(now).await;
                 }
                 ask = self.inbox.recv() => match ask {
-                    Some(Ask::Connect { remote, ssrc }) => {
+                    Some(Ask::Connect { remote, ssrc, .. }) => {
                         self.intake.expect(remote.map(|remote| remote.ip()), ssrc);
                         if let (MediaMode::TcpActive, Some(remote)) = (transport, remote) {
                             self.source.connect(remote);
@@ -263,6 +379,18 @@ impl Task<'_> {
                         let _ = reply.send((self.intake.feed(), self.intake.info(clock::now())));
                         self.tell_readers().await;
                     }
+                    Some(Ask::Tap(reply)) => {
+                        let _ = reply.send((self.intake.tap(), self.intake.info(clock::now())));
+                        self.tell_readers().await;
+                    }
+                    Some(Ask::Pace { state, seek }) => {
+                        self.paused = state.paused;
+                        // From now on it has the full time to go on.
+                        self.opened = clock::now();
+                        self.intake.pace(state, seek);
+                        self.update(clock::now());
+                    }
+                    Some(Ask::TalkReady | Ask::Speak(_)) => {}
                     None => return,
                 },
                 () = close.cancelled() => return,
@@ -276,9 +404,15 @@ impl Task<'_> {
                     self.tell_readers().await;
                     self.tell_progress(now).await;
                     self.update(now);
-                    let silent_since = self.intake.last_packet().unwrap_or(self.opened);
+                    self.tell_departures(now).await;
+                    if self.report_at <= now {
+                        self.report_at = now + REPORT_EVERY;
+                        let report = self.intake.report(now);
+                        report.into_iter().for_each(|(to, report)| self.source.report(to, &report));
+                    }
+                    let silent_since = self.intake.last_packet().unwrap_or(self.opened).max(self.opened);
                     let silence = now.saturating_duration_since(silent_since);
-                    if self.seen.ready && silence >= self.settings.no_rtp_timeout {
+                    if self.seen.ready && !self.paused && silence >= self.settings.no_rtp_timeout {
                         let why = format!("no RTP for {} s", silence.as_secs());
                         self.news.tell(Media::Ended(why)).await;
                         return;
@@ -310,6 +444,18 @@ impl Task<'_> {
         }
     }
 
+    /// The device's list of departures grows by what its media show.
+    async fn tell_departures(&mut self, now: Instant) {
+        let departures = self.intake.departures(now);
+        if departures.is_empty() {
+            return;
+        }
+        let device = self.handle.report.lock().key.device;
+        for (rule, sample) in departures {
+            let _ = self.news.shard.send(Command::Input(Input::Observe { device, rule, sample })).await;
+        }
+    }
+
     fn update(&self, now: Instant) {
         let Counts { packets, lost, ssrc } = self.intake.counts();
         let mut report = self.handle.report.lock();
@@ -317,5 +463,6 @@ impl Task<'_> {
         report.packets = packets;
         report.lost = lost;
         report.ssrc = ssrc.unwrap_or(report.ssrc);
+        report.position = self.intake.position().or(report.position);
     }
 }

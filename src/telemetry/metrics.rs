@@ -14,7 +14,7 @@ use tokio::time::interval;
 
 use super::labels;
 use super::process::Process;
-use crate::sip::{Message, Start, Transport};
+use crate::sip::{Summary, Transport};
 
 /// SIP messages; `direction` (in, out), `method`, `code` (empty for requests), `transport`.
 pub const SIP_MESSAGES: &str = "gbgate_sip_messages_total";
@@ -205,14 +205,8 @@ impl Direction {
 }
 
 /// Counts a SIP message. Responses are counted under the method that they answer.
-pub fn sip_message(direction: Direction, transport: Transport, message: &Message) {
-    let (method, code) = match &message.start {
-        Start::Request { method, .. } => (labels::method(method), ""),
-        Start::Response { code, .. } => {
-            let method = message.cseq().map_or(labels::OTHER, |(_, method)| labels::method(&method));
-            (method, labels::code(*code))
-        }
-    };
+pub fn sip_message(direction: Direction, transport: Transport, message: &Summary) {
+    let (method, code) = (labels::method(&message.method), message.code.map_or("", labels::code));
     counter!(
         SIP_MESSAGES,
         "direction" => direction.as_str(),
@@ -226,6 +220,7 @@ pub fn sip_message(direction: Direction, transport: Transport, message: &Message
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::Message;
     use bytes::Bytes;
 
     /// The part of the text that is about one metric.
@@ -249,7 +244,7 @@ mod tests {
             let response = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
                             To: <sip:a@b>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\n\r\n";
             let response = Message::parse(&Bytes::from(response)).unwrap();
-            sip_message(Direction::In, Transport::Udp, &response);
+            sip_message(Direction::In, Transport::Udp, &response.summary().unwrap());
         });
         metrics.upkeep();
         let text = metrics.render();

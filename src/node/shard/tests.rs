@@ -38,7 +38,7 @@ fn camera(n: u64) -> Id {
 }
 
 fn key(n: u64) -> Key {
-    Key { device: device(n), channel: camera(n), profile: Profile::Main }
+    Key::live(device(n), camera(n), Profile::Main)
 }
 
 fn flow(transport: Transport, remote: &str, connection: u64) -> Flow {
@@ -112,7 +112,8 @@ impl World {
             .collect();
         for (device, registration) in states {
             let calls = world.index.calls().filter(|call| call.device == device.id).cloned().collect();
-            world.shard.restore(world.now, device, registration, calls);
+            let findings = world.index.findings(&device.id).to_vec();
+            world.shard.restore(world.now, device, registration, calls, &findings);
         }
         world.drain();
         world
@@ -277,7 +278,7 @@ impl World {
     }
 
     fn want(&mut self, waiter: u64, n: u64) {
-        self.handle(Input::Want { waiter: call::Waiter(waiter), key: key(n) });
+        self.handle(Input::Want { waiter: call::Waiter(waiter), key: key(n), history: None });
     }
 
     fn media(&mut self, call: CallId, news: Media) {
