@@ -1,8 +1,7 @@
 //! A registration through the whole signalling shard, without sockets and disk: REGISTER, 401, REGISTER with digest, 200;
 //! what is to be kept counts as kept at once.
 //!
-//! For orientation: Kamailio 5.6 (registrar with digest over UDP, in memory) takes 40 to 63 us of CPU for a registration
-//! on a two-core machine, sockets included.
+//! With sockets and disk, and beside Kamailio: `scripts/bench-register.sh`.
 
 #![allow(
     clippy::print_stdout,
@@ -15,6 +14,7 @@ mod support;
 
 use std::alloc::System;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use gbgate::gb::Id;
 use gbgate::gb::sdp::MediaMode;
 use gbgate::gb::time::{Now, Offset, UnixMillis};
 use gbgate::node::shard::{Effect, Input, Settings, Shard};
+use gbgate::registry::Profiles;
 use gbgate::sip::digest::{self, Challenge};
 use gbgate::sip::{Flow, Message, Method, Transport};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -59,6 +60,8 @@ impl Bench {
                 expires_max: Duration::from_secs(7 * 86_400),
                 date_header: DateHeader::Gb,
                 offset: Offset::BEIJING,
+                profiles: Arc::new(Profiles::built_in().unwrap()),
+                redirect: None,
             },
             call: call::Settings {
                 platform,

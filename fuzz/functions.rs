@@ -9,13 +9,19 @@ use bytes::{Bytes, BytesMut};
 use gbgate::call::CallId;
 use gbgate::config::Config;
 use gbgate::gb::charset::History;
+use gbgate::gb::conformance::{MAX_SAMPLE, Rule};
+use gbgate::gb::manscdp::config::ConfigKind;
+use gbgate::gb::manscdp::event::MobilePosition;
 use gbgate::gb::manscdp::{
-    self, Alarm, CatalogPage, DeviceInfo, DeviceStatus, Edition, Keepalive, MediaStatus,
+    self, Alarm, Answer, CatalogPage, Control, DeviceInfo, DeviceStatus, Edition, Keepalive, MediaStatus,
+    Query, RecordQuery, config,
 };
+use gbgate::gb::mansrtsp::{self, Dialect};
 use gbgate::gb::sdp::MediaMode;
 use gbgate::gb::subject::Subject;
-use gbgate::gb::time::{Offset, parse_gb};
+use gbgate::gb::time::{Offset, UnixMillis, parse_gb};
 use gbgate::gb::{Id, ptz, sdp, xml};
+use gbgate::inspect;
 use gbgate::media::codec;
 use gbgate::media::ps::{Demuxer, Event, MAX_UNIT};
 use gbgate::media::rtp::{Deframer, rtcp as rtcp_packets};
@@ -103,6 +109,63 @@ pub fn manscdp(data: &[u8]) {
     }
 }
 
+/// What devices answer, ask and command: every reader of a body's inside.
+pub fn answers(data: &[u8]) {
+    let Ok(message) = manscdp::parse(data, &mut History::default()) else { return };
+    let departures = message.departures();
+    assert!(departures.len() <= Rule::ALL.len());
+    assert!(departures.iter().all(|departure| departure.sample.len() <= MAX_SAMPLE));
+    let zone = Offset::BEIJING;
+    let at = UnixMillis(1_714_521_600_000);
+    let queries = [
+        Query::Catalog,
+        Query::DeviceInfo,
+        Query::DeviceStatus,
+        Query::Records(RecordQuery::new(at, at)),
+        Query::Config(ConfigKind::ALL.to_vec()),
+        Query::Presets,
+        Query::HomePosition,
+        Query::CruiseTracks,
+        Query::CruiseTrack { number: 1 },
+        Query::PtzPosition,
+        Query::SdCards,
+    ];
+    for query in queries {
+        if let Some(mut answer) = Answer::read(&query, &message, zone) {
+            assert!(serde_json::to_string(&answer).is_ok(), "every answer can be shown");
+            answer.merge(answer.clone());
+        }
+    }
+    let _ = (Query::read(&message, zone), MobilePosition::read(&message, zone));
+    if let Some(control) = Control::read(&message) {
+        let _ = (control.check(), control.name());
+    }
+    for (kind, value) in config::sections(&ConfigKind::ALL, &message.body) {
+        let _ = (config::check(kind, &value), config::differences(kind, &value, &value));
+    }
+}
+
+/// Commands about recordings that play, and their answers: what is read can be written and read again.
+pub fn mansrtsp(data: &[u8]) {
+    for dialect in [Dialect::Rtsp, Dialect::Mansrtsp] {
+        if let Ok(request) = mansrtsp::Request::parse(data) {
+            assert!(mansrtsp::Request::parse(&request.to_bytes(dialect)).is_ok());
+        }
+        if let Ok(answer) = mansrtsp::Answer::parse(data) {
+            assert!(mansrtsp::Answer::parse(&answer.to_bytes(dialect)).is_ok());
+        }
+    }
+}
+
+/// A file of media or captured packets, as `gbgate inspect` reads it.
+pub fn capture(data: &[u8]) {
+    for ending in ["pcap", "ps", "h264", "h265", ""] {
+        if let Some(report) = inspect::look(&Bytes::copy_from_slice(data), ending) {
+            assert!(!report.to_string().is_empty());
+        }
+    }
+}
+
 /// A session description: what is read can be written and read again.
 pub fn sdp(data: &[u8]) {
     if let Ok(read) = sdp::parse(data) {
@@ -110,6 +173,8 @@ pub fn sdp(data: &[u8]) {
         assert_eq!(again.ssrc, read.ssrc);
         assert_eq!(again.media.len(), read.media.len());
         let _ = (read.source_path(), read.path(&again), read.agreed_ssrc(&again));
+        let _ = (read.voice_path(), read.voice_payload(), read.history(), read.recording(), read.file_size());
+        let _ = read.departures(data);
     }
 }
 
@@ -139,7 +204,7 @@ pub fn words(data: &[u8]) {
 }
 
 /// A configuration file: it is good, or each problem says where.
-pub fn config(data: &[u8]) {
+pub fn configuration(data: &[u8]) {
     let text = String::from_utf8_lossy(data.get(..4_096).unwrap_or(data));
     match Config::parse("config.yaml", &text, std::iter::empty()) {
         Ok((config, _)) => assert!(config.platform.id.is_standard()),

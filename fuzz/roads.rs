@@ -2,20 +2,22 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gbgate::call::{self, Key, Media, Profile};
-use gbgate::device::{self, DateHeader};
+use gbgate::call::{self, History, Key, Media, Profile};
+use gbgate::device::{self, DateHeader, Request};
 use gbgate::egress::webrtc::{Config, Hub, Packetiser, Publisher, Tracks};
 use gbgate::gb::Id;
+use gbgate::gb::manscdp::{Query, RecordQuery};
 use gbgate::gb::sdp::MediaMode;
 use gbgate::gb::time::{Now, Offset, UnixMillis};
 use gbgate::media::ps::{Demuxer, Event};
 use gbgate::media::rtp::{Packet, Reorder, Wait};
 use gbgate::media::unit::Codec;
 use gbgate::node::shard::{Effect, Input, Settings, Shard};
+use gbgate::registry::Profiles;
 use gbgate::sip::digest::{self, Challenge};
 use gbgate::sip::framer::{Framer, Limits};
 use gbgate::sip::{Flow, Frame, Message, Method, Transport};
@@ -137,6 +139,8 @@ impl Signalling {
                 expires_max: Duration::from_secs(86_400),
                 date_header: DateHeader::Gb,
                 offset: Offset::BEIJING,
+                profiles: Arc::new(Profiles::built_in().expect("they are checked by the tests")),
+                redirect: None,
             },
             call: call::Settings {
                 platform,
@@ -166,12 +170,32 @@ impl Signalling {
         });
         node.handle(Input::Message { flow: node.flow, message: register(2, challenge) });
         assert_eq!(node.answered.pop_back().and_then(|answer| answer.code()), Some(200));
-        let key = Key {
-            device: Id::parse(DEVICE).expect("an id"),
-            channel: Id::parse(CHANNEL).expect("an id"),
-            profile: Profile::Main,
+        let (device, channel) = (Id::parse(DEVICE).expect("an id"), Id::parse(CHANNEL).expect("an id"));
+        let key = Key::live(device, channel, Profile::Main);
+        node.handle(Input::Want { waiter: call::Waiter(1), key, history: None });
+        // A recording that plays, a voice that was announced, and questions that wait for answers.
+        let history = History {
+            start: UnixMillis(1_714_500_000_000),
+            end: UnixMillis(1_714_503_600_000),
+            speed: 1,
+            kind: 0,
         };
-        node.handle(Input::Want { waiter: call::Waiter(1), key });
+        let key = Key::playback(device, channel, 1);
+        node.handle(Input::Want { waiter: call::Waiter(2), key, history: Some(history) });
+        node.handle(Input::Talk { waiter: call::Waiter(3), key: Key::talk(device, channel) });
+        for (waiter, query) in
+            [Query::Presets, Query::SdCards, Query::Records(RecordQuery::new(history.start, history.end))]
+                .into_iter()
+                .enumerate()
+        {
+            let request = Box::new(Request::Query(query));
+            node.handle(Input::Ask {
+                waiter: device::Waiter(waiter as u64),
+                device,
+                target: channel,
+                request,
+            });
+        }
         node
     }
 

@@ -192,6 +192,59 @@ def sized(packets):
     return b"".join(bytes([20, len(packet)]) + packet for packet in packets)
 
 
+def answer(root: str, command: str, inside: str) -> str:
+    """A body of MANSCDP about the channel."""
+    return (
+        f'<?xml version="1.0" encoding="GB2312"?>\r\n<{root}><CmdType>{command}</CmdType><SN>21</SN>'
+        f"<DeviceID>{CHANNEL}</DeviceID>{inside}</{root}>"
+    )
+
+
+ANSWERS = {
+    "records": answer(
+        "Response",
+        "RecordInfo",
+        f"<Name>Gate</Name><SumNum>1</SumNum><RecordList Num=\"1\"><Item><DeviceID>{CHANNEL}</DeviceID><Name>Gate</Name>"
+        "<FilePath>rec/1</FilePath><StartTime>2024-05-01T08:00:00</StartTime><EndTime>2024-05-01T08:30:00</EndTime>"
+        "<Secrecy>0</Secrecy><Type>time</Type><FileSize>1048576</FileSize></Item></RecordList>",
+    ),
+    "record-query": answer(
+        "Query", "RecordInfo", "<StartTime>2024-05-01T08:00:00</StartTime><EndTime>2024-05-01T09:00:00</EndTime><Type>all</Type>"
+    ),
+    "presets": answer(
+        "Response", "PresetQuery", '<PresetList Num="1"><Item><PresetID>1</PresetID><PresetName>door</PresetName></Item></PresetList>'
+    ),
+    "configuration": answer(
+        "Response",
+        "ConfigDownload",
+        "<Result>OK</Result><BasicParam><Name>Gate</Name><Expiration>86400</Expiration><HeartBeatInterval>60</HeartBeatInterval>"
+        "<HeartBeatCount>3</HeartBeatCount></BasicParam><PictureMask><On>1</On><SumNum>1</SumNum><RegionList Num=\"1\"><Item>"
+        "<Seq>1</Seq><Point>20,30,50,60</Point></Item></RegionList></PictureMask><FrameMirror>3</FrameMirror>",
+    ),
+    "cards": answer(
+        "Response",
+        "SDCardStatus",
+        '<SumNum>1</SumNum><SDCardStatusInfo Num="1"><Item><ID>1</ID><HddName>card1</HddName><Status>formatting</Status>'
+        "<FormatProgress>40</FormatProgress><Capacity>61000</Capacity><FreeSpace>12000</FreeSpace></Item></SDCardStatusInfo>",
+    ),
+    "position": answer(
+        "Notify",
+        "MobilePosition",
+        f'<Time>2024-05-01T08:00:05</Time><SumNum>1</SumNum><DeviceList Num="1"><Item><DeviceID>{CHANNEL}</DeviceID>'
+        "<CaptureTime>2024-05-01T08:00:04</CaptureTime><Longitude>117.1</Longitude><Latitude>31.8</Latitude></Item></DeviceList>",
+    ),
+    "control": answer(
+        "Control", "DeviceControl", "<PTZCmd>A50F01810005003B</PTZCmd><PTZCmdParams><PresetName>door</PresetName></PTZCmdParams>"
+    ),
+    "zoom": answer(
+        "Control",
+        "DeviceControl",
+        "<DragZoomIn><Length>1920</Length><Width>1080</Width><MidPointX>960</MidPointX><MidPointY>540</MidPointY>"
+        "<LengthX>300</LengthX><LengthY>200</LengthY></DragZoomIn>",
+    ),
+}
+
+
 def main():
     clip = (HERE / "../src/simulator/clip/village.h264").read_bytes()
     nals = [nal.rstrip(b"\x00") for nal in clip[:40_000].split(b"\x00\x00\x01")[1:]]
@@ -261,10 +314,25 @@ def main():
         "interleaved.tcp": b"\x64" + framed(packets[:4], True),
         "broken.tcp": b"\x40" + framed(packets[:2]) + framed(packets[2:3])[:90] + framed(packets[3:8]),
     }
+    files["play.mansrtsp"] = b"PLAY RTSP/1.0\r\nCSeq: 4\r\nScale: 2.0\r\nRange: npt=100-\r\n\r\n"
+    files["played.mansrtsp"] = (
+        b"RTSP/1.0 200 OK\r\nCSeq: 4\r\nRange: npt=100-\r\nRTP-Info: seq=4711;rtptime=9000000\r\n\r\n"
+    )
+    datagrams = [files["register.sip"], *packets]
+    capture = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101)
+    for number, datagram in enumerate(datagrams):
+        udp = struct.pack(">HHHH", 15060, 30000, len(datagram) + 8, 0) + datagram
+        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, len(udp) + 20, 0, 0, 64, 17, 0, b"\xC0\x00\x02\x14", b"\xC0\x00\x02\x0A")
+        capture += struct.pack("<IIII", 1_700_000_000, number * 40_000, len(ip + udp), len(ip + udp)) + ip + udp
+    files["capture.pcap"] = capture
+    for name, text in ANSWERS.items():
+        files[f"{name}.xml"] = text.encode()
     for name, text in NOTIFIES.items():
         files[f"{name}.sip"], _ = message(50 + len(name), text, "gb2312")
     for old in SEEDS.glob("*"):
-        old.unlink()
+        # What fuzzing found is kept.
+        if not old.name.startswith("found-"):
+            old.unlink()
     for name, data in files.items():
         (SEEDS / name).write_bytes(data)
 

@@ -279,6 +279,8 @@ pub(crate) struct Fleet<'a> {
     pub(crate) transport: &'a str,
     pub(crate) quirks: &'a str,
     pub(crate) clip: Option<PathBuf>,
+    /// More options, as on the command line.
+    pub(crate) more: &'a [&'a str],
 }
 
 /// A device with a channel.
@@ -294,6 +296,7 @@ impl Default for Fleet<'_> {
             transport: "udp",
             quirks: "",
             clip: None,
+            more: &[],
         }
     }
 }
@@ -321,6 +324,7 @@ impl Fleet<'_> {
         if let Some(clip) = self.clip {
             command.arg("--clip").arg(clip);
         }
+        command.args(self.more);
         let process = Leashed::start(&command);
         let channels = self.channels;
         gateway

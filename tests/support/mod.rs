@@ -6,10 +6,16 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub(crate) mod browser;
+pub(crate) mod facing;
+pub(crate) mod film;
 pub(crate) mod gateway;
+pub(crate) mod happenings;
+pub(crate) mod peer;
 pub(crate) mod player;
+pub(crate) mod probe;
 pub(crate) mod sip;
 pub(crate) mod tls;
+pub(crate) mod wild;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};

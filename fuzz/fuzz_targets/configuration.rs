@@ -4,4 +4,4 @@
 #[allow(dead_code, unused_imports)]
 mod functions;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| functions::config(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| functions::configuration(data));
