@@ -581,7 +581,8 @@ async fn malformed_http() {
             .header("content-type", "application/json");
         let refused = answer(request.body(body.to_owned())).await;
         assert!(matches!(refused.status.as_u16(), 400 | 422), "{body:.80}: {refused:?}");
-        assert_eq!(refused.json()["code"], "bad_body", "{body:.80}: {refused:?}");
+        let code = refused.json()["code"].as_str().unwrap_or_default().to_owned();
+        assert!(["bad_body", "bad_value"].contains(&code.as_str()), "{body:.80}: {refused:?}");
     }
     for path in ["/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/api/v1/devices/..%2f..", "/whep/a/b/c/d"] {
         let refused = village.gateway.ask(Method::GET, path).await;

@@ -204,12 +204,12 @@ async fn an_offer_that_does_not_fit_is_refused() {
 }
 
 #[tokio::test]
-async fn h265_is_told_to_fit_no_player() {
+async fn h265_is_told_not_to_fit_a_player_without_it() {
     let gateway = Gateway::start(&[]).await;
     let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pattern.h265");
     let fleet = Fleet { clip: Some(clip), ..Fleet::default() }.start(&gateway).await;
-    let answer = gateway.whep(CAMERA, CHANNEL, &Player::offer()).await;
-    answer.is_problem(406, "no_common_codec", "offer");
+    let offer = Player::offer().replace("H265/90000", "H266/90000");
+    gateway.whep(CAMERA, CHANNEL, &offer).await.is_problem(406, "no_common_codec", "offer");
     // The stream itself is well.
     let stream = gateway.stream("that runs", |stream| stream["state"] == "running").await;
     assert_eq!((&stream["video"]["codec"], &stream["video"]["width"]), (&json!("h265"), &json!(160)));

@@ -520,3 +520,48 @@ async fn two_people_do_not_disturb_each_other() {
     gateway.ask(Method::DELETE, &path(&second)).await.is_problem(404, "not_found", "lookup");
     drop(fleet);
 }
+
+#[tokio::test]
+async fn a_playback_that_nobody_watches_ends() {
+    let gateway = Gateway::start(&[("media.no_reader_timeout", "1s")]).await;
+    let happenings = Happenings::follow(&gateway).await;
+    let fleet = Fleet { quirks: "info-bare", ..Fleet::default() }.start(&gateway).await;
+    // With a speed from the start, at a device that answers commands with a bare 200.
+    let wish = json!({ "device": CAMERA, "channel": CHANNEL, "start": HOUR.0, "end": HOUR.1, "speed": 2 });
+    let report = gateway.tell(Method::POST, "/api/v1/playbacks", &wish).await.json();
+    assert_eq!((&report["scale"], &report["state"]), (&json!(2.0), &json!("running")), "{report}");
+    let peer = watch(&gateway, &report).await;
+    peer.next_pictures(25).await;
+    peer.leave(&gateway).await;
+    gone(&gateway, &report).await;
+    happenings.find("stream.ended", |event| event["id"] == report["id"]).await;
+    assert_eq!(gateway.get("/api/v1/playbacks").await["total"], 0);
+    assert_eq!(gateway.metric("gbgate_sip_messages_total", "direction=\"out\",method=\"BYE\"").await, 1.0);
+    drop(fleet);
+}
+
+#[tokio::test]
+async fn a_playback_that_cannot_be_says_why() {
+    let gateway = Gateway::start(&[("media.play_timeout", "1s")]).await;
+    for (quirks, status, code, step) in
+        [("invite-busy", 502, "invite_refused", "invite"), ("no-media", 504, "no_rtp", "rtp")]
+    {
+        let fleet = Fleet { quirks, ..Fleet::default() }.start(&gateway).await;
+        gateway.device_online(CAMERA, true).await;
+        try_play(&gateway, HOUR).await.is_problem(status, code, step);
+        drop(fleet);
+        gateway.device_online(CAMERA, false).await;
+    }
+    try_play(&gateway, HOUR).await.is_problem(409, "device_offline", "registration");
+    try_play(&gateway, (HOUR.1, HOUR.0)).await.is_problem(422, "bad_value", "request");
+    let fleet = Fleet { quirks: "no-speed", transport: "tcp", ..Fleet::default() }.start(&gateway).await;
+    gateway.device_online(CAMERA, true).await;
+    let report = play(&gateway, HOUR).await;
+    let slower = try_steer(&gateway, &report, "speed", Some(json!({ "speed": 0.5 }))).await;
+    slower.is_problem(502, "control_refused", "control");
+    assert_eq!(gateway.get(&path(&report)).await["scale"], 1.0);
+    let unknown = json!({ "id": "00000000000000ff" });
+    try_steer(&gateway, &unknown, "pause", None).await.is_problem(404, "not_found", "lookup");
+    assert_eq!(gateway.get("/api/v1/playbacks").await["total"], 1);
+    drop(fleet);
+}

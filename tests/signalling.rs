@@ -401,7 +401,7 @@ async fn a_catalog_comes_in_pages_of_any_order() {
         device.answer(&query, "488 Not Acceptable Here", "", b"").await;
     };
     let (answer, ()) = tokio::join!(gateway.ask(Method::POST, &path), refuse);
-    answer.is_problem(502, "refused", "query");
+    answer.is_problem(502, "refused", "request");
     assert_eq!(channels(&gateway, 2).await.len(), 2);
     assert_eq!(device.register(0).await.code(), 200);
     gateway.device_online(CAMERA, false).await;

@@ -453,7 +453,7 @@ async fn a_device_may_refuse_or_stay_silent() {
 
 #[tokio::test]
 async fn an_invite_that_is_of_no_use_is_refused() {
-    let gateway = Gateway::start(&[]).await;
+    let gateway = Gateway::start(&[("media.play_timeout", "2s")]).await;
     let mut device = intercom(&gateway).await;
     // Nobody speaks.
     let uninvited = Call::make(&mut device, CAMERA, &offer("6000 RTP/AVP 8", "")).await;
@@ -484,4 +484,41 @@ async fn an_invite_that_is_of_no_use_is_refused() {
         timeout(Duration::from_millis(1), socket.recv(&mut [0; 2_000])).await.is_err(),
         "sound without ACK"
     );
+}
+
+/// Some devices want to hear right after the 200, and never acknowledge it.
+#[tokio::test]
+async fn sound_may_begin_without_an_ack() {
+    let gateway = Gateway::start(&[]).await;
+    let mut device = intercom(&gateway).await;
+    with_manners(&gateway, json!({ "talk_start": "after-ok" })).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let media = format!("{} RTP/AVP 0 8 97", socket.local_addr().unwrap().port());
+    let answers = async {
+        announced(&mut device, "OK").await;
+        let call = Call::make(&mut device, CAMERA, &offer(&media, "a=rtpmap:97 G7221/16000\r\n")).await;
+        assert_eq!((call.answer.code(), call.answer.sdp("m=audio ").ends_with(" RTP/AVP 8")), (200, true));
+        call
+    };
+    let place = place();
+    let (_peer, call) = tokio::join!(Peer::talk(&gateway, &place), answers);
+    are_as_said(&sound(&datagrams(&socket, 25, call.remote()).await, SSRC));
+}
+
+#[tokio::test]
+async fn a_speaker_who_vanishes_is_noticed() {
+    let gateway = Gateway::start(&[]).await;
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("voice.alaw");
+    let options = ["--keep-talk", file.to_str().unwrap()];
+    let fleet = Fleet { more: &options, ..Fleet::default() }.start(&gateway).await;
+    let peer = Peer::talk(&gateway, &place()).await;
+    kept(&file, 10).await;
+    // No goodbye, as of a computer that was switched off.
+    drop(peer);
+    nobody_calls(&gateway).await;
+    assert_eq!(gateway.metric("gbgate_sip_messages_total", "direction=\"out\",method=\"BYE\"").await, 1.0);
+    // The loudspeaker is free again.
+    Peer::talk(&gateway, &place()).await;
+    drop(fleet);
 }

@@ -19,7 +19,7 @@ use crate::gb::time::UnixMillis;
 use crate::net::clock;
 use crate::registry::{
     AddedBy, ChannelFilter, ChannelState, Device, DeviceFilter, DeviceState, Index, Keepalive, Knobs,
-    Manners, Secret, Subscribe, clip,
+    Manners, Position, Secret, Subscribe, clip,
 };
 
 /// Items on a page when the request does not say.
@@ -78,12 +78,18 @@ fn device_json(api: &Api, index: &Index, state: &DeviceState<'_>) -> Value {
         "registered_at": state.registration.map(|registration| time(registration.registered_at)),
         "expires_at": state.registration.map(|registration| time(registration.expires_at)),
         "last_seen": state.last_seen.map(time),
+        "position": state.position.map(|position| position_json(api, position)),
         "added_by": device.added_by,
     })
 }
 
+/// Where something last said that it is.
+fn position_json(api: &Api, Position { longitude, latitude, at }: Position) -> Value {
+    json!({ "longitude": longitude, "latitude": latitude, "at": at.to_rfc3339(api.info.offset) })
+}
+
 /// A channel in the contract's form.
-fn channel_json(state: &ChannelState) -> Value {
+fn channel_json(api: &Api, state: &ChannelState) -> Value {
     let channel = &state.channel;
     json!({
         "device": state.device,
@@ -99,6 +105,7 @@ fn channel_json(state: &ChannelState) -> Value {
         "ptz_type": channel.ptz_type,
         "longitude": channel.longitude,
         "latitude": channel.latitude,
+        "position": state.position.map(|position| position_json(api, position)),
     })
 }
 
@@ -357,7 +364,7 @@ fn channel_page(api: &Api, device: Option<Id>, list: &List) -> Result<Json<Value
     let filter =
         ChannelFilter { device, region: list.region.as_deref(), q: list.q.as_deref(), online: list.online };
     let found = index.channels(filter, list.cursor.as_deref(), list.limit())?;
-    Ok(page(found.items.iter().map(channel_json).collect(), found.next, found.total))
+    Ok(page(found.items.iter().map(|state| channel_json(api, state)).collect(), found.next, found.total))
 }
 
 pub(super) async fn channel(
@@ -367,5 +374,5 @@ pub(super) async fn channel(
     let state = api.node.index().channel(&device, &channel);
     let state =
         state.ok_or_else(|| Problem::not_found(format!("device {device} has no channel {channel}")))?;
-    Ok(Json(channel_json(&state)))
+    Ok(Json(channel_json(&api, &state)))
 }

@@ -16,19 +16,26 @@ use crate::store::StoreError;
 /// A failed request. Serialised it is the body; `status` is also the HTTP status.
 #[derive(Debug, Serialize)]
 pub(super) struct Problem {
-    r#type: &'static str,
+    r#type: NoType,
     title: &'static str,
     #[serde(serialize_with = "number")]
     status: StatusCode,
-    detail: String,
+    detail: Box<str>,
     code: &'static str,
     step: &'static str,
     hint: &'static str,
     /// The member of the body or the parameter that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
+    field: Option<Box<str>>,
     #[serde(skip)]
     header: Option<Box<(HeaderName, HeaderValue)>>,
+}
+
+/// The `type` of a problem whose `code` says it all (RFC 9457 section 4.2.1).
+#[derive(Debug, Serialize)]
+enum NoType {
+    #[serde(rename = "about:blank")]
+    AboutBlank,
 }
 
 fn number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
@@ -45,10 +52,10 @@ impl Problem {
     ) -> Problem {
         let title = status.canonical_reason().unwrap_or("Error");
         Problem {
-            r#type: "about:blank",
+            r#type: NoType::AboutBlank,
             title,
             status,
-            detail: detail.into(),
+            detail: detail.into().into(),
             code,
             step,
             hint,
@@ -63,7 +70,8 @@ impl Problem {
     }
 
     pub(super) fn of_field(mut self, field: impl Into<String>) -> Problem {
-        self.field = Some(field.into()).filter(|field| !field.is_empty());
+        let field: Box<str> = field.into().into();
+        self.field = (!field.is_empty()).then_some(field);
         self
     }
 

@@ -16,7 +16,7 @@ use crate::registry::Channel;
 pub(super) const FIRST_PAGE: Duration = Duration::from_secs(10);
 /// Silence between two pages after which the rest counts as lost.
 const NEXT_PAGE: Duration = Duration::from_secs(3);
-/// Silence after all announced items came, for devices that announce too few.
+/// Silence after as many items as were announced, for devices that announce too few.
 const SETTLE: Duration = Duration::from_millis(500);
 /// A whole sync, however slowly a device dribbles its pages.
 const WHOLE: Duration = Duration::from_secs(600);
@@ -86,7 +86,9 @@ impl Sync {
             self.items = self.items.saturating_add(items);
             self.bad = self.bad.saturating_add(page.bad_items);
         }
-        self.deadline = (now + if self.all_came() { SETTLE } else { NEXT_PAGE }).min(self.started + WHOLE);
+        // A SumNum that is too small says nothing of how many are to come.
+        let wait = if self.items == self.announced { SETTLE } else { NEXT_PAGE };
+        self.deadline = (now + wait).min(self.started + WHOLE);
     }
 
     /// `SumNum` 0 without items is an empty catalog; beside items it means nothing.

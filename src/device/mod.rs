@@ -161,6 +161,11 @@ enum Pending {
         request: Box<Message>,
     },
     Alarm(Box<Telling>),
+    /// Those who wait for a catalog.
+    Sync {
+        waiters: Vec<Waiter>,
+        outcome: Result<Synced, Failure>,
+    },
 }
 
 /// The devices of one shard.
@@ -259,6 +264,9 @@ impl Devices {
             }
             Some(Pending::Unregister { key, request, .. }) => self.unavailable(key, &request),
             Some(Pending::Alarm(telling)) => self.alarm_kept(*telling, kept),
+            Some(Pending::Sync { waiters, outcome }) => {
+                self.tell_synced(waiters, &if kept { outcome } else { Err(Failure::NotKept) });
+            }
             None => {}
         }
     }

@@ -15,6 +15,8 @@ use crate::sip::{Departure, Flow, Message, Method, ServerKey, Transport};
 
 /// What a device that names no expiry gets (clause 9.1.1 has 86,400 s as its default; an hour notices more).
 const DEFAULT_EXPIRES: u32 = 3_600;
+/// A registration must not be asked for a shorter time than this (clause 9.1.1), in seconds.
+const SHORTEST_EXPIRES: u32 = 3_600;
 
 impl Devices {
     pub(super) fn register(&mut self, now: Now, key: ServerKey, flow: Flow, request: &Message) {
@@ -193,7 +195,7 @@ impl Devices {
             self.observe(now, id, rule, departure.as_str());
         }
         let asked = request.expires().unwrap_or(DEFAULT_EXPIRES);
-        if u64::from(asked) < self.settings.expires_min.as_secs() {
+        if asked < SHORTEST_EXPIRES {
             self.observe(now, id, Rule::RegisterExpiresTooShort, &format!("Expires: {asked}"));
         }
         if let Some(told) = request.header("X-GB-Ver").filter(|told| Edition::from_header(told).is_none()) {

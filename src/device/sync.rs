@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::catalog::{Sync, Synced};
 use super::{
-    Action, Devices, Event, Failure, MAX_SYNCS, MAX_WAITERS, Purpose, SYNC_RETRIES, SYNC_RETRY_AFTER, Waiter,
+    Action, Devices, Event, Failure, MAX_SYNCS, MAX_WAITERS, Pending, Purpose, SYNC_RETRIES,
+    SYNC_RETRY_AFTER, Waiter,
 };
 use crate::gb::conformance::Rule;
 use crate::gb::id::Id;
@@ -113,7 +114,11 @@ impl Devices {
                 sync.page(now.instant, page);
                 self.set_timer(id);
             }
-            None => self.merge(now, id, page.items.into_iter().map(Channel::from).collect(), false),
+            None if page.items.is_empty() => {}
+            None => {
+                let channels = page.items.into_iter().map(Channel::from).collect();
+                self.write(Write::MergeCatalog { device: id, channels, complete: false, at: now.unix });
+            }
         }
     }
 
@@ -144,10 +149,15 @@ impl Devices {
             entry.retries += 1;
             entry.retry_at = Some(now.instant + SYNC_RETRY_AFTER);
         }
-        for waiter in std::mem::take(&mut entry.waiters) {
-            self.actions.push_back(Action::Synced { waiter, outcome: outcome.clone() });
+        let waiters = std::mem::take(&mut entry.waiters);
+        if complete || !channels.is_empty() {
+            // Who waits is told once it is kept, so as to find it.
+            let token = self.write_token(Pending::Sync { waiters, outcome: outcome.clone() });
+            let writes = vec![Write::MergeCatalog { device: id, channels, complete, at: now.unix }];
+            self.actions.push_back(Action::Write { token: Some(token), writes });
+        } else {
+            self.tell_synced(waiters, &outcome);
         }
-        self.merge(now, id, channels, complete);
         for (rule, count, sample) in departures {
             self.observe_counted(now, id, rule, count, &sample);
         }
@@ -163,10 +173,10 @@ impl Devices {
         self.begin_queued(now);
     }
 
-    fn merge(&mut self, now: Now, device: Id, channels: Vec<Channel>, complete: bool) {
-        if complete || !channels.is_empty() {
-            self.write(Write::MergeCatalog { device, channels, complete, at: now.unix });
-        }
+    /// Tells those who wait for a catalog.
+    pub(super) fn tell_synced(&mut self, waiters: Vec<Waiter>, outcome: &Result<Synced, Failure>) {
+        let told = waiters.into_iter().map(|waiter| Action::Synced { waiter, outcome: outcome.clone() });
+        self.actions.extend(told);
     }
 
     pub(super) fn device_info(&mut self, now: Now, id: Id, info: &DeviceInfo) {

@@ -215,7 +215,7 @@ impl Looker {
         if matches!(connection.speaks, Speaks::NotYetKnown) {
             connection.speaks = match bytes.as_ref() {
                 sip if is_sip(sip) => Speaks::Sip(Box::new(Framer::new(Limits::default()))),
-                [b'$', ..] | [_, _, 0x80..=0xBF, ..] => Speaks::Rtp(Box::new(Deframer::new())),
+                [b'$', ..] | [_, _, 0x80..=0xBF, ..] => Speaks::Rtp(Box::default()),
                 _ => Speaks::Other,
             };
         }

@@ -332,7 +332,9 @@ impl Entry {
             std::fs::create_dir_all(directory)?;
         }
         self.report.lock().state = DownloadState::Running;
-        let mut file = mp4::File::create(part, mp4::Options::default())?;
+        // All that was recorded: players that can't play G.711 out of MP4 show the picture.
+        let options = mp4::Options { sound: mp4::Sound::All, ..mp4::Options::default() };
+        let mut file = mp4::File::create(part, options)?;
         for unit in std::mem::take(&mut tap.backlog) {
             file.push(&unit)?;
         }

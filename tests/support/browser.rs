@@ -4,12 +4,12 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Leashed;
+use super::{Leashed, until};
 
 /// No sandbox, since tests run as root in containers; nothing that calls home; media on loopback, with
 /// real addresses in place of mDNS names.
@@ -38,10 +38,15 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) async fn start() -> Browser {
+        Browser::start_with(&[]).await
+    }
+
+    /// With more flags of the command line.
+    pub(crate) async fn start_with(more: &[&str]) -> Browser {
         let mut driver = Leashed::start(Command::new(program(&["chromedriver"])).arg("--port=0"));
         let port = driver.line("port of chromedriver", started_on_port).await;
         let profile = tempfile::tempdir().unwrap();
-        let mut flags: Vec<String> = FLAGS.map(str::to_owned).to_vec();
+        let mut flags: Vec<String> = FLAGS.iter().chain(more).map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("--user-data-dir={}", profile.path().display()));
         let chromium = program(&["chromium", "chromium-browser", "google-chrome"]);
         let options = json!({ "args": flags, "binary": chromium });
@@ -51,6 +56,15 @@ impl Browser {
             .await
             .unwrap_or_else(|error| panic!("Chromium does not start: {error}"));
         Browser { page, _driver: driver, _profile: profile }
+    }
+
+    /// Clicks what a selector finds, as soon as it is there and can be clicked.
+    pub(crate) async fn click(&self, selector: &str) {
+        until(&format!("a click on {selector}"), async || {
+            let element = self.page.find(Locator::Css(selector)).await.map_err(|error| error.to_string())?;
+            element.click().await.map_err(|error| error.to_string())
+        })
+        .await;
     }
 
     /// The value of a script's body, which may await.

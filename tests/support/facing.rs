@@ -184,3 +184,70 @@ pub(crate) async fn audit(gateway: &Gateway, action: &str) -> Value {
     })
     .await
 }
+
+/// A subscription of the gateway, as the device has it.
+pub(crate) struct Subscription {
+    /// The SUBSCRIBE that began it.
+    pub(crate) request: Sip,
+}
+
+impl Subscription {
+    /// Waits for the SUBSCRIBE of this CmdType, and leaves it open. All else is answered with 200.
+    pub(crate) async fn asked(device: &mut Device, cmd: &str) -> Sip {
+        loop {
+            let request = device.asked().await;
+            if request.start.starts_with("SUBSCRIBE ") && request.element("CmdType") == cmd {
+                return request;
+            }
+            device.answer(&request, "200 OK", "Expires: 3600\r\n", b"").await;
+        }
+    }
+
+    /// The same, granted for so many seconds.
+    pub(crate) async fn granted(device: &mut Device, cmd: &str, seconds: u32) -> Subscription {
+        let request = Subscription::asked(device, cmd).await;
+        device.answer(&request, "200 OK", &format!("Expires: {seconds}\r\n"), b"").await;
+        Subscription { request }
+    }
+
+    /// A NOTIFY within its dialog, which counts on with each.
+    pub(crate) fn notify(&self, device: &mut Device, state: &str, body: &str) -> Vec<u8> {
+        let event = self.request.header("event");
+        let content = if body.is_empty() { "" } else { "Content-Type: Application/MANSCDP+xml\r\n" };
+        let headers = format!("Event: {event}\r\nSubscription-State: {state}\r\n{content}");
+        let request = device.compose("NOTIFY", &headers, body.as_bytes());
+        let request = String::from_utf8(request).unwrap();
+        let (from, to) = (self.request.header("to"), self.request.header("from"));
+        let lines = request.split("\r\n").map(|line| match line.split_once(": ") {
+            Some(("From", _)) if from.contains(";tag=") => format!("From: {from}"),
+            Some(("From", _)) => format!("From: {from};tag=answered"),
+            Some(("To", _)) => format!("To: {to}"),
+            Some(("Call-ID", _)) => format!("Call-ID: {}", self.request.header("call-id")),
+            _ => line.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\r\n").into_bytes()
+    }
+
+    /// Sends a NOTIFY; gives the code that it is answered with.
+    pub(crate) async fn tell(&self, device: &mut Device, state: &str, body: &str) -> u16 {
+        let request = self.notify(device, state, body);
+        device.exchange(&request).await.code()
+    }
+}
+
+/// The number in a request's CSeq.
+pub(crate) fn number(request: &Sip) -> u32 {
+    request.header("cseq").split(' ').next().unwrap().parse().unwrap()
+}
+
+/// How the subscription to a topic stands, once it stands so.
+pub(crate) async fn subscription(gateway: &Gateway, topic: &str, state: &str) -> Value {
+    let path = device_path("subscriptions");
+    until(&format!("the subscription to {topic} {state}"), async || {
+        let seen = gateway.get(&path).await;
+        let items = seen["items"].as_array().unwrap();
+        let found = items.iter().find(|item| item["topic"] == topic && item["state"] == state);
+        found.cloned().ok_or_else(|| seen.to_string())
+    })
+    .await
+}

@@ -334,7 +334,9 @@ impl Device {
         loop {
             let request = self.asked().await;
             self.answer(&request, "200 OK", "", b"").await;
-            if request.start.contains(what) || request.text().contains(what) {
+            // A subscription to the catalog is no query of it, though it looks like one.
+            let subscribes = request.start.starts_with("SUBSCRIBE") && what == "Catalog";
+            if !subscribes && (request.start.contains(what) || request.text().contains(what)) {
                 // Its repetitions are of no interest.
                 let branch = request.parameter("via", "branch");
                 self.waiting.retain(|other| other.parameter("via", "branch") != branch);

@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 
-use super::gateway::{DOMAIN, Gateway, PASSWORD, PLATFORM};
+use super::gateway::{CHANNEL, DOMAIN, Gateway, PASSWORD, PLATFORM};
 use super::sip::{Device, Line, Sip};
 use super::{Leashed, until};
 
@@ -201,9 +201,14 @@ pub(crate) async fn sync<T>(gateway: &Gateway, device: &str, serve: impl Future<
     (answer.json(), served)
 }
 
-/// The query for the catalog that comes next.
+/// The SN of the query for the catalog that comes next; a subscription to the catalog asks in the same words.
 pub(crate) async fn query(device: &mut Device) -> String {
-    device.asked_for("<CmdType>Catalog</CmdType>").await.element("SN")
+    loop {
+        let request = device.asked_for("<CmdType>Catalog</CmdType>").await;
+        if request.start.starts_with("MESSAGE ") {
+            return request.element("SN");
+        }
+    }
 }
 
 /// Replaces the Content-Length of a message.
@@ -216,6 +221,27 @@ pub(crate) fn with_length(request: &[u8], length: &str) -> Vec<u8> {
 
 /// The header of a MESSAGE.
 pub(crate) const MANSCDP: &str = "Content-Type: Application/MANSCDP+xml\r\n";
+
+/// A registered device with so many channels.
+pub(crate) async fn device_with(gateway: &Gateway, id: &str, channels: usize) -> Device {
+    let mut device = Device::registered(gateway, id).await;
+    let sn = query(&mut device).await;
+    let items: Vec<String> = (1..=channels).map(|n| plain(&channel(n), &format!("n{n}"), id)).collect();
+    device.message(catalog(id, &sn, channels, &items, "GB2312").as_bytes()).await;
+    has_channels(gateway, id, channels).await;
+    device
+}
+
+/// A camera of the simulator's that misbehaves in one way.
+pub(crate) async fn camera(gateway: &Gateway, id: &str, transport: &str, quirks: &str) -> Leashed {
+    let mut arguments = vec!["--first-id", id, "--first-channel", CHANNEL];
+    if !quirks.is_empty() {
+        arguments.extend(["--quirks", quirks]);
+    }
+    let process = simulate(gateway, transport, &arguments);
+    has_channels(gateway, id, 1).await;
+    process
+}
 
 /// The NAL units of a file in Annex B.
 fn units(bytes: &[u8]) -> Vec<&[u8]> {

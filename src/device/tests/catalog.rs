@@ -66,6 +66,16 @@ fn what_devices_announce_is_not_what_they_send() {
 }
 
 #[test]
+fn a_sum_that_proved_too_small_ends_nothing() {
+    let mut bench = bench();
+    bench.register(id(DEVICE), udp(HOME));
+    bench.message(id(DEVICE), udp(HOME), &page(id(DEVICE), 2, &[1, 2, 3]));
+    assert_eq!(bench.later(2.0).merged(), None);
+    bench.message(id(DEVICE), udp(HOME), &page(id(DEVICE), 2, &[4, 5]));
+    assert_eq!(bench.later(4.0).merged(), Some((vec![1, 2, 3, 4, 5], true)));
+}
+
+#[test]
 fn items_without_an_id_are_counted_and_left_out() {
     let mut bench = bench();
     bench.register(id(DEVICE), udp(HOME));

@@ -113,7 +113,7 @@ fn catalogs_are_judged_as_a_whole() {
         udp(HOME),
         &page(id(DEVICE), 2, &[2, 3]).replace("<DeviceList", "<X/><DeviceList"),
     );
-    let out = bench.later(1.0);
+    let out = bench.later(4.0);
     assert!(out.departures.contains(&Rule::CatalogSumnumWrong), "{:?}", out.departures);
     assert!(out.departures.contains(&Rule::CatalogDuplicateIds), "{:?}", out.departures);
 }
