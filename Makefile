@@ -4,7 +4,7 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 600
 SOAK_SECONDS ?= 600
 
-.PHONY: help demo test build check format clippy unit integration browser fuzz soak bench deps deps-test clean
+.PHONY: help demo test build check format clippy unit integration browser fuzz soak bench bench-register deps deps-test clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,14 +24,14 @@ format:          ## formatting, as rustfmt has it
 clippy:          ## lints, warnings are errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-unit:            ## unit and property tests
+unit: deps-test  ## unit and property tests
 	$(CARGO) test --locked --lib --bins
 
 integration:     ## the real binary over real sockets, and each fuzz function for 5 s
 	$(CARGO) test --locked --test '*' -- --skip browser_
 
 browser: deps-test ## a real Chromium watches a simulated camera
-	$(CARGO) test --locked --test browser -- --nocapture --test-threads 1
+	$(CARGO) test --locked --test 'browser*' -- --nocapture --test-threads 1
 
 fuzz: deps       ## each fuzz target for FUZZ_SECONDS (600) with libFuzzer
 	scripts/fuzz.sh $(FUZZ_SECONDS)
@@ -41,6 +41,10 @@ soak: build deps-test ## cameras, viewers and faults for SOAK_SECONDS (600); pri
 
 bench: deps      ## the benchmarks, each beside a peer or a physical limit
 	$(CARGO) bench --locked
+
+bench-register: build ## registrations and keepalives beside Kamailio, with sipp as the devices
+	@scripts/deps.sh bench
+	scripts/bench-register.sh
 
 deps:            ## what a build needs: says what is missing, installs it on Debian
 	@scripts/deps.sh build

@@ -4,11 +4,13 @@ set -euo pipefail
 
 declare -A package=(
   [cc]=gcc [chromium]=chromium [chromedriver]=chromium-driver [ffprobe]=ffmpeg [sipp]=sip-tester
+  [redis-server]=redis-server [kamailio]=kamailio
 )
 case "${1:-build}" in
   build) needed=(cc) ;;
-  test) needed=(cc chromium chromedriver ffprobe) ;;
-  *) echo "usage: $0 build|test" >&2; exit 2 ;;
+  test) needed=(cc chromium chromedriver ffprobe redis-server) ;;
+  bench) needed=(cc sipp kamailio) ;;
+  *) echo "usage: $0 build|test|bench" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null; then

@@ -85,7 +85,11 @@ async fn browser_plays_a_recording_and_moves_about_in_it() {
         until("a day of recordings", async || {
             let rows = browser.page.find_all(Locator::Css("[data-testid=record-row]")).await.unwrap();
             let spans = browser.page.find_all(Locator::Css("[data-testid=record-span]")).await.unwrap();
-            if rows.len() >= 24 && spans.len() == rows.len() { Ok(()) } else { Err(format!("{} rows", rows.len())) }
+            if rows.len() >= 24 && spans.len() == rows.len() {
+                Ok(())
+            } else {
+                Err(format!("{} rows", rows.len()))
+            }
         })
         .await;
 
@@ -178,7 +182,8 @@ async fn browser_speaks_to_a_camera() {
         browser.click(&format!("#tree [data-device='{CAMERA}'][data-channel='{CHANNEL}']")).await;
         let tile = "[data-testid=tile][data-number='1']";
         until("a picture", async || {
-            let state = browser.page.find(Locator::Css(tile)).await.unwrap().attr("data-state").await.unwrap();
+            let state =
+                browser.page.find(Locator::Css(tile)).await.unwrap().attr("data-state").await.unwrap();
             if state.as_deref() == Some("playing") { Ok(()) } else { Err(format!("{state:?}")) }
         })
         .await;
@@ -198,7 +203,11 @@ async fn browser_speaks_to_a_camera() {
                 let sound = std::fs::read(&file).unwrap_or_default().split_off(before);
                 let loud = sound.iter().filter(|sample| (**sample ^ SILENCE) & 0x7F > LOUD).count();
                 // A beep, and more than two seconds in all.
-                if sound.len() > 16_000 && loud > 200 { Ok(()) } else { Err(format!("{loud} of {}", sound.len())) }
+                if sound.len() > 16_000 && loud > 200 {
+                    Ok(())
+                } else {
+                    Err(format!("{loud} of {}", sound.len()))
+                }
             })
             .await;
             let voices = async || {

@@ -18,11 +18,10 @@ use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::facing::{
-    Events, Subscription, camera, camera_of, channel_path, device_path, exchange, names_field, notify, reply,
-    settle,
+    Events, camera, device_path, notify, response_of,
 };
-use support::gateway::{CAMERA, CHANNEL, Gateway, answer};
-use support::sip::{Device, page};
+use support::gateway::{CAMERA, CHANNEL, Fleet, Gateway, answer};
+use support::sip::{Credentials, Device};
 use support::until;
 use support::wild::{finding, simulate};
 
@@ -51,8 +50,6 @@ const QUIRKS: &[(&[&str], Deed, &str)] = &[
     (&["--quirks", "no-rport"], Nothing, "no-rport"),
     (&["--quirks", "wrong-length"], Nothing, "sip-content-length-wrong"),
     (&["--expires", "60"], Nothing, "register-expires-too-short"),
-    (&["--quirks", "old-nonce", "--expires", "4"], Nothing, "nonce-reused"),
-    (&["--quirks", "wrong-sumnum"], Nothing, "catalog-sumnum-wrong"),
     (&["--quirks", "small-sumnum"], Nothing, "catalog-sumnum-wrong"),
     (&["--quirks", "zero-sumnum"], Nothing, "catalog-sumnum-wrong"),
     (&["--quirks", "dup-channels"], Nothing, "catalog-duplicate-ids"),
@@ -179,4 +176,265 @@ async fn each_quirk_breaks_its_rule() {
         assert!(devices > 0 && rule["devices"].as_u64() >= Some(devices as u64), "{rule}");
     }
     assert_eq!(totals["total"]["devices"], QUIRKS.len(), "{totals}");
+}
+
+/// An item of a catalog that is notified of, with what it needs but for what is named, and these fields in their place.
+fn item(without: &str, with: &str) -> String {
+    let fields = [
+        ("DeviceID", CHANNEL),
+        ("Event", "ADD"),
+        ("Name", "one"),
+        ("Manufacturer", "M"),
+        ("Model", "M1"),
+        ("CivilCode", "340200"),
+        ("ParentID", CAMERA),
+        ("Status", "ON"),
+    ];
+    let kept = fields.iter().filter(|(name, _)| *name != without);
+    let lines: String = kept.map(|(name, value)| format!("<{name}>{value}</{name}>")).collect();
+    let inside = format!("<SumNum>1</SumNum><DeviceList Num=\"1\"><Item>{lines}{with}</Item></DeviceList>");
+    notify("Catalog", 7, CAMERA, &inside)
+}
+
+/// Bodies, the code that they are answered with, the rule that each breaks, and what the sample has to say.
+fn bodies() -> Vec<(String, u16, &'static str, &'static str)> {
+    let notify = |cmd: &str, inside: &str| notify(cmd, 7, CAMERA, inside);
+    let response = |cmd: &str, inside: &str| response_of(cmd, "7", CAMERA, inside);
+    let ok = "<Result>OK</Result>";
+    let id_line = format!("<DeviceID>{CAMERA}</DeviceID>\r\n");
+    let alarm = "<AlarmPriority>1</AlarmPriority><AlarmMethod>5</AlarmMethod>";
+    let record = "<SumNum>1</SumNum><RecordList Num=\"1\"><Item><DeviceID>34020000001310000001</DeviceID>\
+                  <Name>n</Name><StartTime>2026-05-01T08:00:00</StartTime></Item></RecordList>";
+    vec![
+        ("hello".to_owned(), 400, "xml-unreadable", ""),
+        (
+            notify("MediaStatus", "<NotifyType>121</NotifyType>").replace(&id_line, ""),
+            200,
+            "xml-missing-device-id",
+            "MediaStatus",
+        ),
+        (notify("Dance", ""), 200, "command-unknown", "Dance"),
+        (notify("Keepalive", "<Status>OK</Status>").replace("<SN>7</SN>\r\n", ""), 200, "sn-missing", "Keepalive"),
+        (notify("Keepalive", "<Status>ERROR</Status>"), 200, "keepalive-status-error", "ERROR"),
+        (response("DeviceControl", ""), 200, "result-missing", "DeviceControl"),
+        (response("DeviceInfo", ok), 200, "device-info-incomplete", "Manufacturer"),
+        (response("DeviceStatus", ok), 200, "device-status-incomplete", "Online"),
+        (
+            notify("Alarm", &format!("{alarm}<AlarmTime>2026/05/01 08:00</AlarmTime>")),
+            200,
+            "time-format-wrong",
+            "2026/05/01 08:00",
+        ),
+        (notify("Alarm", alarm), 200, "alarm-field-missing", "AlarmTime"),
+        (
+            notify("MobilePosition", "<Time>2026-05-01T08:00:00</Time><Longitude>200</Longitude><Latitude>1</Latitude>"),
+            200,
+            "position-field-missing",
+            "Longitude 200",
+        ),
+        (response("RecordInfo", record), 200, "record-field-missing", "EndTime"),
+        (
+            response("RecordInfo", &record.replace("Num=\"1\"", "Num=\"4\"")),
+            200,
+            "catalog-num-wrong",
+            "Num 4 has 1 items",
+        ),
+        (item("DeviceID", "<DeviceID></DeviceID>"), 200, "catalog-item-without-id", "none"),
+        (item("DeviceID", "<DeviceID>camera7</DeviceID>"), 200, "id-not-20-digits", "camera7"),
+        (
+            item("DeviceID", "<DeviceID>34020000005990000001</DeviceID>"),
+            200,
+            "id-unknown-type",
+            "34020000005990000001",
+        ),
+        (item("Name", ""), 200, "catalog-item-without-name", CHANNEL),
+        (item("ParentID", ""), 200, "catalog-item-without-parent", CHANNEL),
+        (item("Status", ""), 200, "catalog-item-without-status", CHANNEL),
+        (item("", "<Parental>2</Parental>"), 200, "catalog-parental-wrong", "Parental 2"),
+        (item("CivilCode", "<CivilCode>34020</CivilCode>"), 200, "civil-code-wrong", "34020"),
+        (item("Event", "<Event>GONE</Event>"), 200, "catalog-event-unknown", "GONE"),
+        (
+            item("DeviceID", "<DeviceID>34020000002160000001</DeviceID>"),
+            200,
+            "catalog-organisation-without-group",
+            "34020000002160000001",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn bodies_as_they_are_met_are_judged() {
+    let gateway = Gateway::start(&[]).await;
+    let mut device = camera(&gateway, "2.0").await;
+    let events = Events::follow(&gateway).await;
+    // The items of the tests' own catalogs leave these out.
+    let mut before = broken(&gateway, CAMERA).await;
+    before.sort_unstable();
+    assert_eq!(before, ["catalog-item-without-civil-code", "catalog-item-without-manufacturer"]);
+    let judged = async |rule: &str, sample: &str| {
+        let seen = finding(&gateway, CAMERA, rule).await;
+        assert!(seen["sample"].as_str().unwrap().contains(sample), "{seen}");
+        assert_eq!(seen["count"], 1, "{seen}");
+        let told = events.next("device.departure", |event| event["rule"] == rule).await;
+        assert_eq!((&told["device"], &told["sample"]), (&json!(CAMERA), &seen["sample"]));
+    };
+    let mut known = before.len();
+    for (body, code, rule, sample) in bodies() {
+        assert_eq!(device.message(body.as_bytes()).await.code(), code, "{body}");
+        judged(rule, sample).await;
+        known += 1;
+        let seen = broken(&gateway, CAMERA).await;
+        assert_eq!(seen.len(), known, "{rule} alone, and not {seen:?}");
+    }
+
+    // The envelope of SIP.
+    let body = notify("Keepalive", 7, CAMERA, "<Status>OK</Status>");
+    let answer = device.request("MESSAGE", "Content-Type: text/plain\r\n", body.as_bytes()).await;
+    assert_eq!(answer.code(), 200);
+    judged("sip-content-type-wrong", "text/plain").await;
+    let headers = "Content-Type: Application/MANSCDP+xml\r\nthis is no field\r\n";
+    let body = notify("MediaStatus", 7, CAMERA, "<NotifyType>121</NotifyType>");
+    let answer = device.request("MESSAGE", headers, body.as_bytes()).await;
+    assert_eq!(answer.code(), 200);
+    judged("sip-header-malformed", "").await;
+
+    // Registration: an edition that there is not, and a nonce that was used up.
+    device.extra = "X-GB-Ver: 9.9\r\n".to_owned();
+    let challenge = device.try_register(3600, None).await;
+    let once = Credentials { count: None, ..Credentials::answering(&challenge) };
+    assert_eq!(device.try_register(3600, Some(&once)).await.code(), 200);
+    judged("edition-unknown", "9.9").await;
+    assert_eq!(device.try_register(3600, Some(&once)).await.code(), 401);
+    judged("nonce-reused", "").await;
+    assert_eq!(device.register(60).await.code(), 200);
+    judged("register-expires-too-short", "60").await;
+
+    // An answer about somebody else.
+    let path = device_path("status");
+    let answering = async {
+        let query = device.asked_for("<CmdType>DeviceStatus<").await;
+        let inside = "<Result>OK</Result><Online>ONLINE</Online><Status>OK</Status>";
+        let body = response_of("DeviceStatus", &query.element("SN"), "34020000001310000077", inside);
+        device.message(body.as_bytes()).await
+    };
+    let (answer, _) = tokio::join!(gateway.ask(Method::GET, &path), answering);
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    judged("answer-device-id-wrong", "34020000001310000077").await;
+}
+
+#[tokio::test]
+async fn a_device_that_falls_silent_has_missed_its_keepalives() {
+    let gateway = Gateway::start(&[]).await;
+    let _device = Device::registered(&gateway, CAMERA).await;
+    let edit = json!({ "keepalive": { "interval": 5, "misses": 1 } });
+    let path = format!("/api/v1/devices/{CAMERA}");
+    assert_eq!(gateway.tell(Method::PATCH, &path, &edit).await.status, 200);
+    gateway.device_online(CAMERA, false).await;
+    finding(&gateway, CAMERA, "keepalive-missed").await;
+}
+
+/// The fields of a line of CSV.
+fn fields(line: &str) -> Vec<String> {
+    let (mut fields, mut quoted) = (vec![String::new()], false);
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        let field = fields.last_mut().unwrap();
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => field.extend(chars.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            c => field.push(c),
+        }
+    }
+    assert!(!quoted, "{line}");
+    fields
+}
+
+#[tokio::test]
+async fn the_list_is_for_people_and_programs_and_is_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start_in(data.path(), &[]).await;
+    let mut device = camera(&gateway, "2.0").await;
+    // What a spreadsheet could take for a formula, and what would break a line.
+    let body = item("Event", "<Event>=1+\"2\",3</Event>");
+    assert_eq!(device.message(body.as_bytes()).await.code(), 200);
+    let seen = finding(&gateway, CAMERA, "catalog-event-unknown").await;
+    let texts = ["severity", "clause", "says", "says_zh", "first", "last", "sample"];
+    assert!(texts.iter().all(|name| seen[name].as_str().is_some_and(|text| !text.is_empty())), "{seen}");
+    assert_eq!((&seen["severity"], &seen["count"]), (&json!("fault"), &json!(1)));
+    assert!(seen["says_zh"].as_str().unwrap().chars().any(|c| c >= '一'), "{seen}");
+    let path = device_path("conformance");
+    let list = gateway.get(&path).await;
+    assert_eq!(gateway.get(&format!("/api/v1/devices/{CAMERA}")).await["findings"], list["total"]);
+
+    let csv = gateway.ask(Method::GET, &format!("{path}.csv")).await;
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8");
+    let name = format!("attachment; filename=\"conformance_{CAMERA}.csv\"");
+    assert_eq!(csv.header("content-disposition"), name);
+    let accepts = answer(gateway.request(Method::GET, &path).header("accept", "text/csv")).await;
+    assert_eq!(accepts.text, csv.text);
+    let text = csv.text.strip_prefix('\u{feff}').unwrap_or_else(|| panic!("no mark: {}", csv.text));
+    let lines: Vec<Vec<String>> = text.strip_suffix("\r\n").unwrap().split("\r\n").map(fields).collect();
+    let head = ["device", "rule", "severity", "clause", "what", "问题", "count", "first", "last", "sample"];
+    assert_eq!(lines[0], head);
+    for (line, item) in lines[1..].iter().zip(list["items"].as_array().unwrap()) {
+        // A number of twenty digits would be rounded.
+        assert_eq!(line[0], format!("'{CAMERA}"));
+        for (field, name) in line[1..].iter().zip(["rule", "severity", "clause", "says", "says_zh"]) {
+            assert_eq!(item[name], **field);
+        }
+        assert_eq!((item["count"].to_string(), &item["sample"]), (line[6].clone(), &json!(line[9])));
+    }
+    assert_eq!(lines.len() - 1, list["items"].as_array().unwrap().len());
+
+    // By maker, over all devices.
+    let totals = gateway.get("/api/v1/stats/conformance").await;
+    let maker = &totals["manufacturers"][0];
+    let seen = [&maker["manufacturer"], &maker["devices"], &maker["departing"]];
+    assert_eq!(seen, [&json!("Maker"), &json!(1), &json!(1)], "{totals}");
+    assert_eq!(maker["rules"].as_array().unwrap().len(), lines.len() - 1);
+
+    gateway.kill().await;
+    let gateway = Gateway::start_in(data.path(), &[]).await;
+    assert_eq!(gateway.get(&path).await["items"], list["items"]);
+    let missing = gateway.ask(Method::GET, "/api/v1/devices/34020000001320000009/conformance").await;
+    missing.is_problem(404, "not_found", "lookup");
+}
+
+#[tokio::test]
+async fn a_self_test_says_what_each_answer_was_worth() {
+    let gateway = Gateway::start(&[]).await;
+    let path = device_path("selftest");
+    gateway.ask(Method::POST, &path).await.is_problem(404, "not_found", "lookup");
+    let first = ["device_info", "device_status", "catalog", "records", "config", "presets"];
+    let more = ["home_position", "ptz_position", "sd_cards"];
+    for (edition, quirks, wrong) in [
+        ("2022", "", &[][..]),
+        ("2016", "", &[]),
+        ("2016", "clock-wrong,no-media", &["device_status", "media"]),
+    ] {
+        let fleet = Fleet { quirks, more: &["--edition", edition], ..Fleet::default() }.start(&gateway).await;
+        gateway.device_online(CAMERA, true).await;
+        let request = gateway.request(Method::POST, &path).timeout(Duration::from_secs(120));
+        let told = answer(request).await.json();
+        let steps = told["steps"].as_array().unwrap();
+        let names: Vec<&str> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
+        for name in first.iter().chain(&["media"]) {
+            assert!(names.contains(name), "{told}");
+        }
+        assert_eq!(more.iter().all(|name| names.contains(name)), edition == "2022", "{told}");
+        let failed = steps.iter().filter(|step| step["ok"] != true);
+        let failed: Vec<&str> = failed.map(|step| step["name"].as_str().unwrap()).collect();
+        assert_eq!(failed, wrong, "{told}");
+        assert_eq!(told["ok"], wrong.is_empty());
+        let media = steps.iter().find(|step| step["name"] == "media").unwrap();
+        assert_eq!(media["detail"].as_str().unwrap().contains("h264"), wrong.is_empty(), "{media}");
+        if !wrong.is_empty() {
+            assert!(steps[1]["detail"].as_str().unwrap().contains("slow"), "{told}");
+            finding(&gateway, CAMERA, "clock-wrong").await;
+        }
+        drop(fleet);
+        gateway.device_online(CAMERA, false).await;
+    }
+    gateway.ask(Method::POST, &path).await.is_problem(409, "device_offline", "registration");
 }

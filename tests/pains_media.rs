@@ -112,6 +112,8 @@ async fn pain_09_ssrc_of_the_device() {
         })
         .await;
     }
+    // Nobody is left to answer a BYE.
+    gateway.kill().await;
 }
 
 /// What a device may answer to an INVITE; `IP`, `PORT` and `SSRC` are put in.
@@ -229,6 +231,8 @@ async fn pain_10_sdp_quirks() {
             assert_eq!(kinds, "vosctmay", "{text}");
         }
     }
+    // Nobody is left to answer a BYE.
+    gateway.kill().await;
 }
 
 /// Two even ports that were free a moment ago, as a range.
@@ -411,6 +415,8 @@ async fn pain_12_tcp_media_framing() {
         println!("{id}: {seen:?}");
     }
     drop((sending, running));
+    // Nobody is left to answer a BYE.
+    gateway.kill().await;
 }
 
 /// Pain 13: H.265 and sound in browsers: H.265 where the player can, fMP4 where it cannot, G.711 as it is.
@@ -451,9 +457,12 @@ async fn pain_13_h265_and_audio_in_browsers() {
         "{}",
         answer.text
     );
-    for (query, sound) in [("", false), ("?audio=all", true)] {
-        let file =
-            mp4(&gateway, &format!("/live/{CAMERA}/{CHANNEL}.mp4{query}"), Duration::from_secs(2)).await;
+    let path = format!("/live/{CAMERA}/{CHANNEL}.mp4");
+    let with_sound = format!("{path}?audio=all");
+    let while_for = Duration::from_secs(2);
+    let (silent, sounding) =
+        tokio::join!(mp4(&gateway, &path, while_for), mp4(&gateway, &with_sound, while_for));
+    for (query, file, sound) in [("", silent, false), ("?audio=all", sounding, true)] {
         let probed = probe(file.path());
         let codecs: Vec<&str> =
             probed["streams"].as_array().unwrap().iter().map(|s| s["codec_name"].as_str().unwrap()).collect();

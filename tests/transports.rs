@@ -145,7 +145,11 @@ async fn each_network_is_told_its_own_address() {
             let invite = device.invited().await;
             let contact = format!("<sip:{PLATFORM}@{sip}:{}>", to.port());
             assert_eq!(invite.header("contact"), contact, "{from}");
-            assert!(invite.header("via").contains(&format!(" {sip}:{}", to.port())), "{}", invite.header("via"));
+            assert!(
+                invite.header("via").contains(&format!(" {sip}:{}", to.port())),
+                "{}",
+                invite.header("via")
+            );
             assert_eq!(invite.sdp("c="), format!("IN IP4 {media}"), "{}", invite.text());
             assert!(invite.sdp("o=").ends_with(&format!(" IN IP4 {media}")), "{}", invite.text());
             let socket = UdpSocket::bind((from, 0)).await.unwrap();
@@ -164,7 +168,10 @@ async fn each_network_is_told_its_own_address() {
 /// Takes so much of a stream over HTTP as comes in this time, into a file.
 async fn fetched(gateway: &Gateway, path: &str, time: Duration, file: PathBuf) -> PathBuf {
     let response = gateway.request(Method::GET, path).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["content-type"]), (200, &"video/mp4".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &"video/mp4".parse().unwrap())
+    );
     let mut pieces = response.bytes_stream();
     let mut bytes = Vec::new();
     // It has no end of its own: the clock ends it.
@@ -208,13 +215,20 @@ async fn plays_as_mp4(clip: Option<&str>, codec: &str, (width, height): (u64, u6
     for file in [&plain, &with_sound] {
         let found = probe::probe(file);
         let video = probe::stream(&found, "video");
-        assert_eq!([&video["codec_name"], &video["width"], &video["height"]], [&json!(codec), &json!(width), &json!(height)]);
+        assert_eq!(
+            [&video["codec_name"], &video["width"], &video["height"]],
+            [&json!(codec), &json!(width), &json!(height)]
+        );
         let frames = probe::decode(file);
         assert!(frames >= 50, "{frames} pictures in {time:?}: {found}");
     }
     let sound = probe::probe(&with_sound);
     assert_eq!(probe::stream(&sound, "audio")["codec_name"], "pcm_alaw", "{sound}");
-    assert_eq!(probe::probe(&plain)["streams"].as_array().unwrap().len(), 1, "no browser plays G.711 out of MP4");
+    assert_eq!(
+        probe::probe(&plain)["streams"].as_array().unwrap().len(),
+        1,
+        "no browser plays G.711 out of MP4"
+    );
     // Both were readers of one stream, and have left it.
     until("the end of the stream", async || {
         let streams = gateway.streams().await;

@@ -235,7 +235,8 @@ async fn run(mut peer: RTCPeerConnection, socket: UdpSocket, voice: Option<Voice
     let local_addr = socket.local_addr().unwrap();
     let mut buffer = vec![0; 2000];
     let mut tick = interval(PACKET);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    // What was not said in time is said later: a burst is no speech.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut spoken = 0_u64;
     loop {
         while let Some(out) = peer.poll_write() {
