@@ -27,7 +27,7 @@ clippy:          ## lints, warnings are errors
 unit: deps-test  ## unit and property tests
 	$(CARGO) test --locked --lib --bins
 
-integration:     ## the real binary over real sockets, and each fuzz function for 5 s
+integration: deps-test ## the real binary over real sockets, and each fuzz function for 5 s
 	$(CARGO) test --locked --test '*' -- --skip browser_
 
 browser: deps-test ## a real Chromium watches a simulated camera

@@ -62,7 +62,7 @@ async fn file(gateway: &Gateway, report: &Value, range: Option<&str>) -> (Answer
     (Answer { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }, bytes)
 }
 
-/// Asserts that it is a file of so many seconds of H.264 that decodes without a word.
+/// Asserts that it is a file of so many seconds of H.264 with its sound, and that it decodes without a word.
 fn valid(path: &Path, seconds: f64) {
     let found = probe::probe(path);
     let video = probe::stream(&found, "video");
@@ -72,6 +72,10 @@ fn valid(path: &Path, seconds: f64) {
     );
     let duration: f64 = found["format"]["duration"].as_str().unwrap().parse().unwrap();
     assert!((duration - seconds).abs() <= 0.03 * seconds, "{duration} s and not {seconds} s: {found}");
+    let audio = probe::stream(&found, "audio");
+    let heard: f64 = audio["duration"].as_str().unwrap().parse().unwrap();
+    assert_eq!(audio["codec_name"], "pcm_alaw");
+    assert!((heard - seconds).abs() <= 0.03 * seconds, "{heard} s of sound and not {seconds} s: {found}");
     let frames = probe::decode(path);
     assert!(
         (frames as f64 - seconds * 25.0).abs() <= 0.03 * seconds * 25.0,

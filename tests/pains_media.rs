@@ -397,15 +397,14 @@ async fn pain_12_tcp_media_framing() {
         device.answer(&invite, "200 OK", "Content-Type: Application/SDP\r\n", body.as_bytes()).await;
         let to = media_address(&invite);
         let ssrc = invite.sdp("y=").parse().unwrap();
-        tokio::spawn(async move {
+        Sending::of(tokio::spawn(async move {
             // The connection breaks once; the device comes back and goes on.
             for pictures in [75, 2_000] {
                 pour(TcpStream::connect(to).await.unwrap(), Footage::new(ssrc), pictures).await;
             }
-        })
+        }))
     };
     let (player, sending) = tokio::join!(Player::watch(&gateway, CAMERA, CHANNEL), serve);
-    let sending = Sending::of(sending);
     player.sees("pictures after every fault", |seen| seen.key_frames >= 2 && seen.pictures >= 100).await;
     counts(&gateway, "gbgate_rtp_dropped_total", "reason=\"frame_out_of_step\"", 1.0).await;
     counts(&gateway, "gbgate_rtp_dropped_total", "reason=\"frame_", 3.0).await;

@@ -270,6 +270,23 @@ async fn a_playback_is_steered_as_the_standard_has_it() {
         assert_eq!(changed["scale"], speed, "{changed}");
     }
     drop(film);
+    // Nobody is left to answer its BYE.
+    gateway.kill().await;
+}
+
+#[tokio::test]
+async fn a_device_of_2011_is_steered_in_its_own_words() {
+    let gateway = Gateway::start(&[]).await;
+    let mut device = recorder(&gateway).await;
+    let manners = json!({ "overrides": { "mansrtsp": "mansrtsp" } });
+    gateway.tell(Method::PATCH, &format!("/api/v1/devices/{CAMERA}"), &manners).await;
+    let (report, (_, film)) = tokio::join!(play(&gateway, HOUR), begin(&mut device));
+    let seek = steer(&gateway, &report, "seek", Some(json!({ "seconds": 1205 })));
+    let (_, info) = tokio::join!(seek, informed(&mut device, "200 OK", ""));
+    assert_eq!(command(&info), ["PLAY MANSRTSP/1.0", "Range: smpte=00:20:05-"]);
+    drop(film);
+    // Nobody is left to answer its BYE.
+    gateway.kill().await;
 }
 
 #[tokio::test]
@@ -317,6 +334,8 @@ async fn a_command_that_is_refused_changes_nothing() {
         try_steer(&gateway, &report, verb, Some(body)).await.is_problem(422, "bad_value", "request");
     }
     drop(film);
+    // Nobody is left to answer its BYE.
+    gateway.kill().await;
 }
 
 #[tokio::test]

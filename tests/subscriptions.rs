@@ -49,7 +49,11 @@ async fn every_topic_is_subscribed_to_refreshed_and_ended() {
         if begun.iter().any(|(_, other): &(_, support::sip::Sip)| other.element("CmdType") == cmd) {
             continue;
         }
-        assert_eq!((request.header("expires"), request.header("cseq")), ("3600", "1 SUBSCRIBE"), "{request:?}");
+        assert_eq!(
+            (request.header("expires"), request.header("cseq")),
+            ("3600", "1 SUBSCRIBE"),
+            "{request:?}"
+        );
         assert_eq!(request.header("content-type").to_lowercase(), "application/manscdp+xml");
         assert!(request.header("contact").contains(&gateway.listen().sip_udp.to_string()), "{request:?}");
         assert!(!request.header("to").contains("tag="), "{request:?}");
@@ -153,7 +157,9 @@ async fn channels(gateway: &Gateway, wanted: &[(&str, &str, bool)]) {
         let items = page["items"].as_array().unwrap();
         let mut seen: Vec<_> = items
             .iter()
-            .map(|item| (item["id"].as_str().unwrap(), item["name"].as_str().unwrap(), item["online"] == true))
+            .map(|item| {
+                (item["id"].as_str().unwrap(), item["name"].as_str().unwrap(), item["online"] == true)
+            })
             .collect();
         seen.sort_unstable();
         if seen == wanted { Ok(()) } else { Err(page.to_string()) }
@@ -193,7 +199,8 @@ async fn changes_of_a_catalog_are_applied_exactly() {
 
     // The form of 2011: whole items under the root Response, without an event.
     let item = "<Name>uno</Name><Manufacturer>M</Manufacturer><Status>ON</Status>";
-    let body = changes(9, &[(CHANNEL, "", item)]).replace("<Event></Event>\r\n", "").replace("Notify", "Response");
+    let body =
+        changes(9, &[(CHANNEL, "", item)]).replace("<Event></Event>\r\n", "").replace("Notify", "Response");
     assert_eq!(own.tell(&mut device, "active;expires=3600", &body).await, 200);
     channels(&gateway, &[(CHANNEL, "uno", true), (THIRD, "three", false)]).await;
 
@@ -363,7 +370,9 @@ async fn positions_are_told_and_the_last_one_is_kept() {
                          "altitude": 20.5, "height": null });
     assert_eq!(told, wanted);
     let item = |id: &str| {
-        format!("<Item><DeviceID>{id}</DeviceID><CaptureTime>2026-05-01T08:00:05</CaptureTime>{place}<Height>2</Height></Item>")
+        format!(
+            "<Item><DeviceID>{id}</DeviceID><CaptureTime>2026-05-01T08:00:05</CaptureTime>{place}<Height>2</Height></Item>"
+        )
     };
     let list = format!(
         "<Time>2026-05-01T08:00:06</Time><SumNum>2</SumNum><DeviceList Num=\"2\">{}{}</DeviceList>",
@@ -373,7 +382,11 @@ async fn positions_are_told_and_the_last_one_is_kept() {
     assert_eq!(own.tell(&mut device, "active", &notify("MobilePosition", 2, CAMERA, &list)).await, 200);
     for channel in [CHANNEL, SECOND] {
         let told = events.next("position", |event| event["channel"] == channel).await;
-        assert_eq!((&told["at"], &told["height"]), (&json!("2026-05-01T08:00:05.000+08:00"), &json!(2.0)), "{told}");
+        assert_eq!(
+            (&told["at"], &told["height"]),
+            (&json!("2026-05-01T08:00:05.000+08:00"), &json!(2.0)),
+            "{told}"
+        );
     }
     // Unasked, by MESSAGE.
     let message = notify("MobilePosition", 3, CAMERA, &format!("<Time>2026-05-01T08:00:09</Time>{place}"));

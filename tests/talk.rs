@@ -120,7 +120,9 @@ async fn is_heard(options: &[&str], overrides: Value, transport: &str) {
         );
         at = next;
     }
-    drop((peer, fleet));
+    peer.leave(&gateway).await;
+    nobody_calls(&gateway).await;
+    drop(fleet);
 }
 
 /// The loudness of a sample (ITU-T G.711), as 16 bits.
@@ -470,6 +472,10 @@ async fn an_invite_that_is_of_no_use_is_refused() {
     let (refused, ()) = tokio::join!(Peer::try_talk(&gateway, &place, "PCMA"), answers);
     refused.err().unwrap().is_problem(502, "talk_refused", "talk");
     nobody_calls(&gateway).await;
+    // No answer to the announcement at all.
+    let unanswered = device.asked_for("<CmdType>Broadcast");
+    let (refused, _) = tokio::join!(Peer::try_talk(&gateway, &place, "PCMA"), unanswered);
+    refused.err().unwrap().is_problem(504, "talk_timeout", "talk");
     // No ACK: no sound, and an end.
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let media = format!("{} RTP/AVP 8", socket.local_addr().unwrap().port());
@@ -484,6 +490,62 @@ async fn an_invite_that_is_of_no_use_is_refused() {
         timeout(Duration::from_millis(1), socket.recv(&mut [0; 2_000])).await.is_err(),
         "sound without ACK"
     );
+}
+
+/// A browser's request to speak, with an offer as it is.
+async fn asks(gateway: &Gateway, offer: &str) -> support::gateway::Answer {
+    let request = gateway.request(Method::POST, &place()).header("content-type", "application/sdp");
+    support::gateway::answer(request.body(offer.to_owned())).await
+}
+
+#[tokio::test]
+async fn an_offer_of_no_use_does_not_bother_the_device() {
+    let gateway = Gateway::start(&[]).await;
+    let fleet = Fleet::default().start(&gateway).await;
+    let offer = Peer::offer_of_sound();
+    asks(&gateway, "v=0\r\n").await.is_problem(400, "bad_offer", "request");
+    let other = offer.replace(" PCMA/8000", " G726/8000").replace(" PCMU/8000", " G728/8000");
+    asks(&gateway, &other).await.is_problem(406, "no_common_codec", "offer");
+    asks(&gateway, &offer.replace("a=sendrecv", "a=recvonly")).await.is_problem(
+        406,
+        "no_common_codec",
+        "offer",
+    );
+    nobody_calls(&gateway).await;
+    let messages = gateway.metric("gbgate_sip_messages_total", "direction=\"in\",method=\"INVITE\"").await;
+    assert_eq!(messages, 0.0, "the device called for a voice that was not there");
+    drop(fleet);
+}
+
+/// A page that is left while the device is being asked.
+#[tokio::test]
+async fn a_speaker_who_gives_up_leaves_nothing_behind() {
+    let gateway = Gateway::start(&[("media.no_reader_timeout", "1s")]).await;
+    let mut device = intercom(&gateway).await;
+    let request = gateway.request(Method::POST, &place()).header("content-type", "application/sdp");
+    let request = request.body(Peer::offer_of_sound()).timeout(Duration::from_millis(500));
+    assert!(request.send().await.is_err(), "nobody has answered yet");
+    announced(&mut device, "OK").await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let media = format!("{} RTP/AVP 8", socket.local_addr().unwrap().port());
+    let call = Call::make(&mut device, CAMERA, &offer(&media, "")).await;
+    call.say(&mut device, "ACK").await;
+    if call.answer.code() == 200 {
+        device.asked_for("BYE").await;
+    }
+    nobody_calls(&gateway).await;
+    // The loudspeaker is free.
+    let answers = async {
+        announced(&mut device, "OK").await;
+        let call = Call::make(&mut device, CAMERA, &offer(&media, "")).await;
+        call.say(&mut device, "ACK").await;
+        call
+    };
+    let place = place();
+    let (_peer, call) = tokio::join!(Peer::talk(&gateway, &place), answers);
+    datagrams(&socket, 5, call.remote()).await;
+    // Nobody is left to answer its BYE.
+    gateway.kill().await;
 }
 
 /// Some devices want to hear right after the 200, and never acknowledge it.
@@ -503,6 +565,8 @@ async fn sound_may_begin_without_an_ack() {
     let place = place();
     let (_peer, call) = tokio::join!(Peer::talk(&gateway, &place), answers);
     are_as_said(&sound(&datagrams(&socket, 25, call.remote()).await, SSRC));
+    // Nobody is left to answer its BYE.
+    gateway.kill().await;
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ pub(super) struct Settings {
     subscribe: Option<Option<Subscribe>>,
     #[serde(default, deserialize_with = "present")]
     redirect: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "knobs")]
     overrides: Option<Option<Knobs>>,
 }
 
@@ -162,6 +162,13 @@ fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> std::result::Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
+}
+
+/// The same of knobs, as a person writes them: one that is not known is refused, not passed over.
+fn knobs<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Option<Option<Knobs>>, D::Error> {
+    let given = Option::<Value>::deserialize(from)?;
+    let read = |value: Value| Knobs::read(&value).map_err(serde::de::Error::custom);
+    given.map(read).transpose().map(Some)
 }
 
 impl Settings {

@@ -15,8 +15,9 @@ use crate::sip::{Message, ServerKey};
 
 /// Alarms of one device that are remembered, to know one that comes again.
 const MAX_RECENT: usize = 16;
-/// Alarms of one source that are no further apart than this by the device's clock are one.
-const SAME_WITHIN_MS: i64 = 10_000;
+/// Alarms of one source that are no further apart than this by the device's clock are one: told by NOTIFY and by
+/// MESSAGE, told again, or each second while it lasts.
+const SAME_WITHIN_MS: i64 = 3_000;
 /// Alarms that one device may tell within [`WINDOW`]; the rest are refused, so that one that has gone mad does not drive
 /// out the alarms of all others.
 const MAX_IN_WINDOW: u32 = 6_000;

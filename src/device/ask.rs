@@ -67,6 +67,15 @@ impl What {
     fn expects_answer(&self) -> bool {
         !matches!(self, What::Control { answered: false })
     }
+
+    /// The edition that introduced it, as far as silence is to be judged by it.
+    fn since(&self) -> Edition {
+        match self {
+            What::Query(query) => query.since(),
+            What::Configure(kinds) => kinds.iter().map(|(kind, _)| kind.since()).max().unwrap_or_default(),
+            What::Control { .. } | What::Broadcast => Edition::default(),
+        }
+    }
 }
 
 /// Who is told of the outcome.
@@ -256,6 +265,12 @@ impl Devices {
         }
     }
 
+    /// Whether the edition that a device has, or is taken to have, knows this: what is newer it need not answer.
+    fn is_owed(&self, device: &Id, since: Edition) -> bool {
+        let assumed = self.entries.get(device).map(|entry| entry.device.edition).unwrap_or_default();
+        since <= self.manners(device).edition.unwrap_or(assumed)
+    }
+
     pub(super) fn begin_ask(
         &mut self,
         now: Now,
@@ -308,7 +323,8 @@ impl Devices {
             }
             return;
         };
-        let command = asks.list.get(index).map_or("", |ask| ask.what.command());
+        let what = asks.list.get(index).map(|ask| (ask.what.command(), ask.what.since()));
+        let (command, since) = what.unwrap_or_default();
         let outcome = match answer {
             Ok(message) => match message.code().unwrap_or(0) {
                 ..200 => return,
@@ -325,7 +341,9 @@ impl Devices {
             Err(Unanswered::Full) => Err(Failure::Busy),
             Err(_) => Err(Failure::NotAcknowledged),
         };
-        if let Err(Failure::Refused(code)) = outcome {
+        if let Err(Failure::Refused(code)) = outcome
+            && self.is_owed(&device, since)
+        {
             self.observe(now, &device, Rule::QueryRefused, &format!("{command}: {code}"));
         }
         self.end_ask(now, device, index, outcome);
@@ -367,13 +385,13 @@ impl Devices {
             let Some(index) = asks.list.iter().position(|ask| ask.deadline <= now.instant) else { return };
             let Some(ask) = asks.list.get_mut(index) else { return };
             let silent = ask.answer.is_none() && ask.acknowledged && ask.what.expects_answer();
-            let command = ask.what.command();
+            let (command, since) = (ask.what.command(), ask.what.since());
             let outcome = match ask.answer.take() {
                 Some(answer) => Ok(Outcome::Answer(answer)),
                 None if ask.acknowledged => Err(Failure::NoAnswer),
                 None => Err(Failure::NotAcknowledged),
             };
-            if silent {
+            if silent && self.is_owed(&device, since) {
                 self.observe(now, &device, Rule::AnswerMissing, command);
             }
             self.end_ask(now, device, index, outcome);

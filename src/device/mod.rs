@@ -161,8 +161,9 @@ enum Pending {
         request: Box<Message>,
     },
     Alarm(Box<Telling>),
-    /// Those who wait for a catalog.
+    /// A catalog, and those who wait for it.
     Sync {
+        device: Id,
         waiters: Vec<Waiter>,
         outcome: Result<Synced, Failure>,
     },
@@ -264,8 +265,10 @@ impl Devices {
             }
             Some(Pending::Unregister { key, request, .. }) => self.unavailable(key, &request),
             Some(Pending::Alarm(telling)) => self.alarm_kept(*telling, kept),
-            Some(Pending::Sync { waiters, outcome }) => {
-                self.tell_synced(waiters, &if kept { outcome } else { Err(Failure::NotKept) });
+            Some(Pending::Sync { waiters, outcome, .. }) if kept => self.tell_synced(waiters, &outcome),
+            Some(Pending::Sync { device, waiters, .. }) => {
+                self.tell_synced(waiters, &Err(Failure::NotKept));
+                self.catalog_lost(now, device);
             }
             None => {}
         }

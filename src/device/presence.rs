@@ -153,10 +153,8 @@ impl Devices {
         if body.device_id.is_some_and(|about| about != id) {
             return;
         }
+        // What it says of its own status was noted with the body.
         let keepalive = Keepalive::read(body);
-        if !keepalive.ok {
-            self.observe(now, &id, Rule::KeepaliveStatusError, "Status ERROR");
-        }
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.faulty == keepalive.faulty {
             return;

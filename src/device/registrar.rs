@@ -56,7 +56,8 @@ impl Devices {
             Verdict::Stale => {
                 // With a count, a nonce may be used again until it is too old.
                 if credentials.qop.is_none() {
-                    self.observe(now, &id, Rule::NonceReused, header);
+                    // Not its answer: from that the password could be guessed.
+                    self.observe(now, &id, Rule::NonceReused, &format!("nonce {}", credentials.nonce));
                 }
                 self.challenge(now, key, request, id, &bind, true);
             }

@@ -111,8 +111,11 @@ impl Devices {
         Ok(())
     }
 
-    /// Asks the next question; those that the device's edition does not have are left out.
+    /// Asks the next question. Those that the device's edition does not have are left out, though it be only assumed: to
+    /// answer them is not asked of such a device.
     fn next_question(&mut self, now: Now, device: Id) {
+        let edition = self.entries.get(&device).map(|entry| entry.device.edition).unwrap_or_default();
+        let edition = self.manners(&device).edition.unwrap_or(edition);
         while let Some(test) = self.entries.get_mut(&device).and_then(|entry| entry.test.as_mut()) {
             let Some(question) = Question::ALL.get(test.next).copied() else {
                 return self.end_test(device, None);
@@ -121,6 +124,7 @@ impl Devices {
             test.asking = Some((question, now.instant));
             let target = test.channel.filter(|_| question.of_channel()).unwrap_or(device);
             let begun = match question.query(now) {
+                Some(query) if query.since() > edition => continue,
                 Some(query) => self.ask_query(now, device, target, query, Owner::SelfTest),
                 None => match self.reach(&device).map(|_| ()) {
                     Ok(()) => {
@@ -132,7 +136,6 @@ impl Devices {
             };
             match begun {
                 Ok(()) => return,
-                Err(Failure::Unsupported { .. }) => {}
                 Err(failure @ (Failure::Offline | Failure::NotFound)) => {
                     return self.end_test(device, Some(failure));
                 }

@@ -209,6 +209,8 @@ impl Devices {
                     } else if reachable {
                         own.due = due;
                     }
+                    // Of each device for good, so to the point.
+                    entry.subscriptions.reserve_exact(1);
                     entry.subscriptions.push(own);
                 }
                 None => {}

@@ -152,7 +152,7 @@ impl Devices {
         let waiters = std::mem::take(&mut entry.waiters);
         if complete || !channels.is_empty() {
             // Who waits is told once it is kept, so as to find it.
-            let token = self.write_token(Pending::Sync { waiters, outcome: outcome.clone() });
+            let token = self.write_token(Pending::Sync { device: id, waiters, outcome: outcome.clone() });
             let writes = vec![Write::MergeCatalog { device: id, channels, complete, at: now.unix }];
             self.actions.push_back(Action::Write { token: Some(token), writes });
         } else {
@@ -171,6 +171,16 @@ impl Devices {
         }
         self.set_timer(id);
         self.begin_queued(now);
+    }
+
+    /// A catalog came and was not kept: it is fetched once more, when the registry may work again.
+    pub(super) fn catalog_lost(&mut self, now: Now, id: Id) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.catalog_known = false;
+        if entry.sync.is_none() && entry.reachable().is_some() {
+            entry.retry_at = Some(now.instant + SYNC_RETRY_AFTER);
+            self.set_timer(id);
+        }
     }
 
     /// Tells those who wait for a catalog.

@@ -11,7 +11,6 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tracing::{error, info};
 
 use super::event::Event;
-use super::shard::Input;
 use super::signalling::Command;
 use crate::device::WriteToken;
 use crate::gb::id::Id;
@@ -116,6 +115,26 @@ impl Keeper {
     }
 }
 
+/// What became of the writes of a batch, for each shard that waits: one message wakes it once.
+#[derive(Default)]
+struct Outcomes(Vec<(mpsc::Sender<Command>, Vec<(WriteToken, bool)>)>);
+
+impl Outcomes {
+    fn add(&mut self, shard: mpsc::Sender<Command>, token: WriteToken, kept: bool) {
+        match self.0.iter_mut().find(|(known, _)| known.same_channel(&shard)) {
+            Some((_, outcomes)) => outcomes.push((token, kept)),
+            None => self.0.push((shard, vec![(token, kept)])),
+        }
+    }
+
+    async fn tell(self) {
+        for (shard, outcomes) in self.0 {
+            // The shard is alive as long as it has orders; if it is gone, nobody waits.
+            let _ = shard.send(Command::Committed(outcomes)).await;
+        }
+    }
+}
+
 struct Task {
     store: Arc<dyn Store>,
     index: Arc<RwLock<Index>>,
@@ -166,6 +185,7 @@ impl Task {
             };
             handed.push((job, ack));
         }
+        let mut outcomes = Outcomes::default();
         for (job, ack) in handed {
             let kept = match ack {
                 Ok(ack) => ack.await,
@@ -181,9 +201,7 @@ impl Task {
                         self.apply(&writes);
                     }
                     if let Some(token) = token {
-                        let input = Input::Committed { token, kept: kept.is_ok() };
-                        // The shard is alive as long as it has orders; if it is gone, nobody waits.
-                        let _ = shard.send(Command::Input(input)).await;
+                        outcomes.add(shard, token, kept.is_ok());
                     }
                 }
                 // True while this process lives, kept or not.
@@ -199,6 +217,7 @@ impl Task {
                 }
             }
         }
+        outcomes.tell().await;
     }
 
     async fn keep_seen(&self) {

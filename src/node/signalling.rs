@@ -1,6 +1,7 @@
 //! The loop of a signalling shard: it owns a [`Shard`], feeds it and does what it wants done.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::keeper::{Keeper, Order};
 use super::shard::{Effect, Input, Shard};
 use super::streams::Streams;
 use crate::call::{self, CallId, Content, Finish, History, Key, PlaybackState};
-use crate::device::{self, Waiter};
+use crate::device::{self, Waiter, WriteToken};
 use crate::gb::id::Id;
 use crate::net::clock;
 use crate::net::sip::{DROPPED, Outlet};
@@ -35,6 +36,8 @@ const BURST: usize = 64;
 pub(super) enum Command {
     /// Something happened.
     Input(Input),
+    /// What became of writes that the shard waits for, in their order.
+    Committed(Vec<(WriteToken, bool)>),
     /// Somebody wants a stream; of a recording, which part of it.
     Play { key: Key, history: Option<History>, reply: Reply<CallId, call::Failure> },
     /// Somebody wants to speak to a device.
@@ -93,9 +96,16 @@ impl Runner {
     pub(super) async fn run(mut self) {
         let mut burst = Vec::with_capacity(BURST);
         let mut look = tokio::time::interval(LOOK_EVERY);
+        // One alarm, set anew when the time changes: most messages leave it as it is.
+        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut set = None;
         loop {
             self.carry_out();
             let due = self.shard.next_timeout();
+            if let Some(due) = due.filter(|_| due != set) {
+                alarm.as_mut().reset(due.into());
+            }
+            set = due;
             tokio::select! {
                 count = self.inbox.recv_many(&mut burst, BURST) => {
                     if count == 0 {
@@ -105,7 +115,10 @@ impl Runner {
                         self.command(command);
                     }
                 }
-                () = clock::until(due) => self.shard.handle_timeout(clock::both()),
+                () = alarm.as_mut(), if set.is_some() => {
+                    set = None;
+                    self.shard.handle_timeout(clock::both());
+                }
                 _ = look.tick() => self.forget_who_left(),
             }
         }
@@ -115,6 +128,11 @@ impl Runner {
         let now = clock::both();
         match command {
             Command::Input(input) => self.shard.handle(now, input),
+            Command::Committed(outcomes) => {
+                for (token, kept) in outcomes {
+                    self.shard.handle(now, Input::Committed { token, kept });
+                }
+            }
             Command::Play { key, history, reply } => {
                 let waiter = call::Waiter(self.waiter(Waiting::Call(reply)));
                 self.shard.handle(now, Input::Want { waiter, key, history });

@@ -74,6 +74,7 @@ impl Node {
     /// Lets somebody speak to a channel; returns once the device takes the sound.
     pub async fn talk(&self, device: Id, channel: Id, offer: &str) -> Result<Answer, TalkError> {
         self.check(&device, &channel).map_err(TalkError::Play)?;
+        self.inner.hub.hears(offer).map_err(TalkError::Offer)?;
         let output = self.voice_output(device, channel);
         let address =
             self.index().device(&device).and_then(|state| state.registration.map(|r| r.route.remote.ip()));

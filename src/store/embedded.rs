@@ -1,12 +1,13 @@
 //! The registry in a directory of this machine, on redb. What its rows look like is told at the top of `rows.rs`.
 //!
-//! One thread writes. It gathers what comes within [`GATHER`], or [`BATCH`] records of it, into one transaction
-//! with immediate durability, and answers all of them once the disk has it: a flood of registrations costs a few
-//! hundred syncs a second and no more.
+//! One thread writes. It gathers what comes within [`GATHER`], as far as [`BATCH`] records of it, into one transaction
+//! with immediate durability, and answers all of them once the disk has it: a flood of registrations costs fifty
+//! syncs a second and no more.
 //!
 //! - The queue holds [`MAX_QUEUED`] records; beyond that a commit is refused ([`StoreError::Busy`]) rather than
 //!   waited for, so that nobody hangs on a slow disk.
-//! - Signs of life are gathered in memory and written each [`TOUCH_EVERY`], in one go.
+//! - Registrations are appended to a journal, which survives as well; each [`TOUCH_EVERY`] it is folded into their
+//!   rows, and with it the signs of life, which are gathered in memory until then.
 //! - After a failure of the disk the database is closed and opened again, at most each [`REOPEN_EVERY`]. Commits
 //!   fail meanwhile, and work again once the disk does.
 
@@ -24,17 +25,19 @@ use parking_lot::RwLock;
 use redb::{Builder, Database, DatabaseError, Durability, StorageError};
 use tokio::sync::oneshot;
 
-use super::rows::{self, Pending, Rows};
+use super::journal::{self, Batch, Journal};
+use super::rows::{self, Pending};
 use super::{Commit, Loaded, Store, StoreError, counted, measured, now};
 use crate::registry::Write;
 
-/// How long the first write of a batch waits for others.
-pub const GATHER: Duration = Duration::from_millis(5);
-/// Records after which a batch waits no longer.
+/// How long the first write of a batch waits for others: a small part of the 500 ms after which a device would repeat
+/// its request, while a commit costs about as much for twenty writes as for one.
+pub const GATHER: Duration = Duration::from_millis(20);
+/// Records of a batch. The next one follows at once.
 pub const BATCH: usize = 1_000;
 /// Records in the queue beyond which commits are refused: some ten seconds of a slow disk.
 pub const MAX_QUEUED: usize = 100_000;
-/// How long signs of life are put off.
+/// How long signs of life are put off, and registrations stay in the journal.
 pub const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// How often a database that failed is tried again.
 pub const REOPEN_EVERY: Duration = Duration::from_secs(1);
@@ -55,8 +58,9 @@ impl Default for Pace {
 
 /// Signs of life beyond which they are written early.
 const MAX_TOUCHES: usize = 100_000;
-/// Pages that redb keeps in memory, in bytes. The index answers all questions, so that only writing reads.
-const CACHE: usize = 64 << 20;
+/// Pages that redb keeps in memory, in bytes. The index answers all questions, so that only writing reads, and most of
+/// what is written goes to the end of the journal. The system caches the file as well.
+const CACHE: usize = 16 << 20;
 /// The file inside the data directory.
 const FILE: &str = "registry.redb";
 
@@ -187,7 +191,8 @@ struct Writer {
     inbox: Receiver<Message>,
     pace: Pace,
     pending: Pending,
-    /// When the pending signs of life are due.
+    journal: Journal,
+    /// When the pending signs of life and the journal are due.
     flush_at: Option<Instant>,
     /// Not before then is a failed database opened again.
     reopen_at: Option<Instant>,
@@ -201,6 +206,7 @@ impl Writer {
             inbox,
             pace,
             pending: Pending::new(),
+            journal: Journal::default(),
             flush_at: None,
             reopen_at: None,
             closing: None,
@@ -212,7 +218,7 @@ impl Writer {
             let jobs = self.gather();
             self.write(jobs);
         }
-        let flushed = if self.pending.is_empty() { Ok(()) } else { self.transact(&[], true) };
+        let flushed = if self.has_put_off() { self.transact(&[], true) } else { Ok(()) };
         // Closes the file, so that its lock is free before we say so.
         *self.shared.database.write() = None;
         if let Some(Some(done)) = self.closing.take() {
@@ -220,30 +226,32 @@ impl Writer {
         }
     }
 
-    /// Waits for a first job, or for signs of life to be due, then for more of them for a moment.
+    /// Waits for a first job, or for what was put off to be due, then a moment for others.
     fn gather(&mut self) -> Vec<Job> {
         let mut jobs = Vec::new();
         let mut weight = 0;
-        let mut until = self.flush_at;
-        while self.closing.is_none() && weight < BATCH {
-            match self.next(until) {
-                Some(Message::Commit(job)) => {
-                    if jobs.is_empty() {
-                        until = Some(now() + self.pace.gather);
-                    }
+        let mut next = self.next();
+        if matches!(next, Some(Message::Commit(_))) && self.shared.queued.load(Ordering::Acquire) < BATCH {
+            // All at once, rather than be woken by each.
+            pause(self.pace.gather);
+        }
+        while let Some(message) = next {
+            match message {
+                Message::Commit(job) => {
                     weight += job.weight;
                     jobs.push(job);
                 }
-                Some(Message::Close(done)) => self.closing = Some(done),
-                None => break,
+                Message::Close(done) => self.closing = Some(done),
             }
+            let more = self.closing.is_none() && weight < BATCH;
+            next = if more { self.inbox.try_recv().ok() } else { None };
         }
         jobs
     }
 
-    /// The next message; `None` when it is time.
-    fn next(&mut self, until: Option<Instant>) -> Option<Message> {
-        let outcome = match until {
+    /// Waits for a message; `None` when it is time to write what was put off.
+    fn next(&mut self) -> Option<Message> {
+        let outcome = match self.flush_at {
             Some(until) => self.inbox.recv_timeout(until.saturating_duration_since(now())),
             None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
@@ -256,10 +264,11 @@ impl Writer {
 
     /// Writes a batch, and the signs of life with it if they are due, and answers.
     fn write(&mut self, jobs: Vec<Job>) {
-        let due = self.pending.len() >= MAX_TOUCHES || self.flush_at.is_some_and(|at| at <= now());
+        let large = self.pending.len() >= MAX_TOUCHES || self.journal.length() >= journal::MAX_LENGTH;
+        let due = large || self.flush_at.is_some_and(|at| at <= now());
         let result = self.transact(&jobs, due).inspect_err(counted);
         self.flush_at = match self.flush_at.filter(|_| !due) {
-            _ if self.pending.is_empty() => None,
+            _ if !self.has_put_off() => None,
             Some(at) => Some(at),
             None => Some(now() + self.pace.touch_every),
         };
@@ -268,6 +277,11 @@ impl Writer {
             // Whoever does not wait for the outcome has dropped the receiver.
             let _ = job.done.send(result.clone());
         }
+    }
+
+    /// Whether anything is to be folded into the rows.
+    fn has_put_off(&self) -> bool {
+        !self.pending.is_empty() || self.journal.length() > 0
     }
 
     /// One transaction.
@@ -281,19 +295,20 @@ impl Writer {
         let began = now();
         let guard = self.shared.database.read();
         let database = guard.as_ref().ok_or(StoreError::Closed)?;
-        let pending = &mut self.pending;
+        let (pending, journal) = (&mut self.pending, &mut self.journal);
         let mut transact = || -> Result<(), redb::Error> {
             let mut transaction = database.begin_write()?;
             transaction.set_durability(Durability::Immediate)?;
-            let mut rows = Rows::open(&transaction)?;
+            let mut batch = Batch::new(&transaction, journal);
             for write in writes() {
-                rows.apply(write, pending)?;
+                batch.apply(write, pending)?;
             }
             if flush {
-                rows.flush(pending)?;
+                batch.flush(pending)?;
             }
-            drop(rows);
+            let done = batch.finish()?;
             transaction.commit()?;
+            journal.settle(done);
             if flush {
                 pending.clear();
             }
@@ -321,9 +336,18 @@ impl Writer {
         }
         self.reopen_at = Some(now() + self.pace.reopen_every);
         let database = (self.shared.opener)()?;
+        // Whatever was in it has been folded by opening.
+        self.journal = Journal::default();
         *self.shared.database.write() = Some(database);
         tracing::info!("registry opened again");
         Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is the time that counts: more writes for the same commit")]
+fn pause(time: Duration) {
+    if !time.is_zero() {
+        std::thread::sleep(time);
     }
 }
 

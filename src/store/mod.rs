@@ -14,6 +14,7 @@
 pub(crate) mod conformance;
 pub mod embedded;
 pub mod events;
+mod journal;
 mod rows;
 #[cfg(test)]
 mod tests;

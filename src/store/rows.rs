@@ -1,6 +1,6 @@
 //! The rows of the embedded registry, and what each write does to them.
 //!
-//! Five tables of redb. A key of `registry` begins with the device's id and a zero byte (which no id has), so
+//! Six tables of redb. A key of `registry` begins with the device's id and a zero byte (which no id has), so
 //! that a device and all that hangs on it are neighbours; the letter says what follows. Values are JSON: the
 //! records of [`crate::registry::model`].
 //!
@@ -17,6 +17,7 @@
 //! | `seen` | device | `{"last_seen": ms, "silent": bool}`, absent if never heard of since it registered |
 //! | `alarms` | number of the alarm | [`Alarm`], at most [`MAX_ALARMS`] |
 //! | `audit` | number of the record | [`Audit`], at most [`MAX_AUDIT`] |
+//! | `journal` | number of the commit | [`Write`]s that are not yet in `R` and `seen`, see `journal.rs` |
 //!
 //! `seen` is apart, since it is written for all devices again and again: side by side its rows fill few pages,
 //! among the channels each would cost a page of its own.
@@ -30,6 +31,7 @@ use redb::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::journal::{self, JOURNAL};
 use super::{Loaded, StoreError};
 use crate::gb::id::Id;
 use crate::gb::time::UnixMillis;
@@ -44,7 +46,7 @@ pub(super) const SCHEMA: &str = "1";
 /// Channels that [`load`] hands over in one write.
 const LOAD_CHUNK: usize = 20_000;
 
-type Bytes = &'static [u8];
+pub(super) type Bytes = &'static [u8];
 const META: TableDefinition<'static, &str, &str> = TableDefinition::new("meta");
 const REGISTRY: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("registry");
 const SEEN: TableDefinition<'static, &str, Bytes> = TableDefinition::new("seen");
@@ -94,6 +96,7 @@ pub(super) fn prepare(transaction: &WriteTransaction) -> Result<Option<String>, 
     transaction.open_table(SEEN)?;
     transaction.open_table(ALARMS)?;
     transaction.open_table(AUDIT)?;
+    journal::recover(transaction)?;
     Ok(None)
 }
 
@@ -227,7 +230,9 @@ impl<'t> Rows<'t> {
 
     /// Writes the signs of life that were put off. The caller forgets them once they are committed.
     pub(super) fn flush(&mut self, pending: &Pending) -> Result<(), redb::Error> {
-        for (device, at) in pending {
+        let mut in_order: Vec<_> = pending.iter().collect();
+        in_order.sort_unstable();
+        for (device, at) in in_order {
             let last_seen = match self.kept_seen(device)? {
                 Some(seen) => seen.last_seen.max(*at),
                 None if self.knows(device)? => *at,
@@ -238,7 +243,7 @@ impl<'t> Rows<'t> {
         Ok(())
     }
 
-    fn knows(&self, device: &Id) -> Result<bool, StorageError> {
+    pub(super) fn knows(&self, device: &Id) -> Result<bool, StorageError> {
         Ok(self.registry.get(key(device, DEVICE, "").as_slice())?.is_some())
     }
 
@@ -375,7 +380,7 @@ pub(super) fn put_off(write: &Write, pending: &mut Pending) {
     }
 }
 
-fn note(pending: &mut Pending, device: Id, at: UnixMillis) {
+pub(super) fn note(pending: &mut Pending, device: Id, at: UnixMillis) {
     let kept = pending.entry(device).or_insert(at);
     *kept = (*kept).max(at);
 }
@@ -450,6 +455,12 @@ pub(super) fn load(database: &redb::Database, each: &mut dyn FnMut(Write)) -> Re
         }
         None => loaded.unreadable += 1,
     };
+    for record in transaction.open_table(JOURNAL)?.range::<u64>(..)? {
+        match journal::read(record?.1.value()) {
+            Some(writes) => writes.into_iter().for_each(|write| take(Some(write))),
+            None => take(None),
+        }
+    }
     for row in transaction.open_table(ALARMS)?.range::<u64>(..)? {
         take(read::<Alarm>(b"alarms", &row?.1).map(Write::PutAlarm));
     }
@@ -501,7 +512,7 @@ fn parse(key: &[u8]) -> Option<(Id, u8, Option<Id>)> {
     Some((device, *kind, id(channel)))
 }
 
-fn json(record: &impl Serialize) -> Result<Vec<u8>, redb::Error> {
+pub(super) fn json(record: &impl Serialize) -> Result<Vec<u8>, redb::Error> {
     serde_json::to_vec(record)
         .map_err(|error| redb::Error::Corrupted(format!("not to be written as JSON: {error}")))
 }
@@ -511,7 +522,7 @@ fn read<T: DeserializeOwned>(key: &[u8], row: &AccessGuard<'_, Bytes>) -> Option
 }
 
 /// A row that cannot be read is left where it is: a newer program may know it, and a person may mend it.
-fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Option<T> {
+pub(super) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(bytes)
         .inspect_err(
             |error| tracing::warn!(key = %key.escape_ascii(), %error, "unreadable row in the registry"),

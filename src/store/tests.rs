@@ -97,12 +97,14 @@ impl Disk {
     }
 
     fn store(&self) -> Embedded {
+        self.store_at(false)
+    }
+
+    /// One that puts nothing off for longer than to the next batch, or all until it is closed.
+    fn store_at(&self, once: bool) -> Embedded {
         let disk = self.clone();
-        let pace = Pace {
-            gather: Duration::ZERO,
-            touch_every: Duration::from_secs(600),
-            reopen_every: Duration::ZERO,
-        };
+        let touch_every = if once { Duration::ZERO } else { Duration::from_secs(600) };
+        let pace = Pace { gather: Duration::ZERO, touch_every, reopen_every: Duration::ZERO };
         Embedded::start(Box::new(move || disk.database()), pace).unwrap()
     }
 }
@@ -198,6 +200,87 @@ proptest! {
         let found = durable_lines(&loaded(&after.store()).0);
         prop_assert!(found == without || found == with, "{:#?} is neither {:#?} nor {:#?}", found, without, with);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+
+    /// The power fails after any commit, with the journal folded or not: the index that comes back is the same, but
+    /// for signs of life.
+    #[test]
+    fn the_journal_survives_a_power_cut_after_any_commit(
+        history in proptest::collection::vec((proptest::collection::vec(any_write(), 1..4), any::<bool>()), 1..12),
+        fold_at_once: bool,
+    ) {
+        let disk = Disk::default();
+        let mut store = disk.store_at(fold_at_once);
+        let mut index = Index::new();
+        for (mut writes, restart) in history {
+            writes.retain(|write| !matches!(write, Write::Touch { .. }));
+            prop_assert_eq!(wait(store.commit(writes.clone())), Ok(()));
+            writes.iter().for_each(|write| drop(index.apply(write)));
+            let cut = disk.after_power_cut(&[]);
+            prop_assert_eq!(lines(&loaded(&store).0), lines(&index));
+            prop_assert_eq!(lines(&loaded(&cut.store()).0), lines(&index));
+            if restart {
+                drop(store);
+                store = disk.store_at(fold_at_once);
+            }
+        }
+    }
+}
+
+/// A sign of life that came before the device went silent is kept with that, and brings it back neither then nor
+/// when the journal is folded; one that came after does.
+#[test]
+fn signs_of_life_keep_their_place_among_what_the_journal_has() {
+    let disk = Disk::default();
+    let store = disk.store();
+    let touch = |at| {
+        let touches = vec![Touch { device: device_id(0), at: UnixMillis(at) }];
+        vec![Write::Touch { touches }]
+    };
+    let silent = || vec![Write::Offline { device: device_id(0), cause: Cause::Silent }];
+    let state = |store: &Embedded| {
+        let index = loaded(store).0;
+        let state = index.device(&device_id(0)).unwrap();
+        (state.online, state.last_seen)
+    };
+    wait(store.commit(vec![Write::PutDevice(device(0)), Write::PutRegistration(registration(0, 1))]))
+        .unwrap();
+    for writes in [touch(5), silent()] {
+        wait(store.commit(writes)).unwrap();
+    }
+    assert_eq!(state(&disk.after_power_cut(&[]).store()), (false, Some(UnixMillis(5))));
+    wait(store.commit(touch(7))).unwrap();
+    drop(store);
+    let store = disk.store();
+    assert_eq!(state(&store), (true, Some(UnixMillis(7))));
+    wait(store.commit(silent())).unwrap();
+    drop(store);
+    assert_eq!(state(&disk.store()), (false, Some(UnixMillis(7))));
+}
+
+/// What is in the journal of a device is not for one of the same id that is made known later.
+#[test]
+fn a_device_made_known_anew_has_nothing_of_the_old_one() {
+    let disk = Disk::default();
+    let store = disk.store();
+    let register = || vec![Write::PutRegistration(registration(0, 1))];
+    for writes in [register(), vec![Write::PutDevice(device(0))]] {
+        wait(store.commit(writes)).unwrap();
+    }
+    let registered = |store: &Embedded| {
+        let index = loaded(store).0;
+        index.device(&device_id(0)).is_some_and(|state| state.registration.is_some())
+    };
+    assert!(!registered(&store));
+    let again = vec![Write::DeleteDevice { device: device_id(0) }, Write::PutDevice(device(0))];
+    for writes in [register(), again] {
+        wait(store.commit(writes)).unwrap();
+    }
+    assert!(!registered(&store));
+    assert!(!registered(&disk.after_power_cut(&[]).store()));
 }
 
 /// All but what signs of life change, which is kept lazily.

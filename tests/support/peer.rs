@@ -92,20 +92,16 @@ impl Peer {
     /// of [`said`]. What the gateway says instead, if it refuses.
     pub(crate) async fn try_talk(gateway: &Gateway, path: &str, codec: &str) -> Result<Peer, Answer> {
         Peer::begin(gateway, path, &mut |peer| {
-            let track = MediaStreamTrack::new(
-                "voice".to_owned(),
-                "voice".to_owned(),
-                "voice".to_owned(),
-                RtpCodecKind::Audio,
-                vec![RTCRtpEncodingParameters {
-                    rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(VOICE), ..Default::default() },
-                    codec: sound(codec).rtp_codec,
-                    ..Default::default()
-                }],
-            );
-            Some((peer.add_track(track).unwrap(), sound(codec).payload_type))
+            Some((peer.add_track(voice(codec)).unwrap(), sound(codec).payload_type))
         })
         .await
+    }
+
+    /// An offer to speak that nobody stands behind.
+    pub(crate) fn offer_of_sound() -> String {
+        let mut peer = built();
+        peer.add_track(voice("PCMA")).unwrap();
+        peer.create_offer(None).unwrap().sdp
     }
 
     /// Speaks A-law, and has to be let in.
@@ -119,10 +115,7 @@ impl Peer {
         path: &str,
         prepare: &mut (dyn FnMut(&mut RTCPeerConnection) -> Option<Voice> + Send),
     ) -> Result<Peer, Answer> {
-        let mut media = MediaEngine::default();
-        media.register_default_codecs().unwrap();
-        let mut peer =
-            RTCPeerConnectionBuilder::new().with_media_engine(media).build(Instant::now()).unwrap();
+        let mut peer = built();
         let voice = prepare(&mut peer);
         let mut offer = peer.create_offer(None).unwrap();
         if let Some((_, payload_type)) = voice {
@@ -202,6 +195,22 @@ pub(crate) fn said(number: u64) -> u8 {
 
 /// Which sender, and the payload type that it sends with.
 type Voice = (rtc::rtp_transceiver::RTCRtpSenderId, u8);
+
+fn built() -> RTCPeerConnection {
+    let mut media = MediaEngine::default();
+    media.register_default_codecs().unwrap();
+    RTCPeerConnectionBuilder::new().with_media_engine(media).build(Instant::now()).unwrap()
+}
+
+fn voice(codec: &str) -> MediaStreamTrack {
+    let encoding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(VOICE), ..Default::default() },
+        codec: sound(codec).rtp_codec,
+        ..Default::default()
+    };
+    let name = || "voice".to_owned();
+    MediaStreamTrack::new(name(), name(), name(), RtpCodecKind::Audio, vec![encoding])
+}
 
 fn sound(codec: &str) -> RTCRtpCodecParameters {
     let rtp_codec = RTCRtpCodec {

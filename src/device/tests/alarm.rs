@@ -76,8 +76,8 @@ fn repetitions_are_one_alarm() {
     let first = news(&tell(&mut bench, &told(1, "door"))).remove(0).0;
     let again = news(&tell(&mut bench, &told(1, "door")));
     assert_eq!((again[0].0.id, again[0].0.count, again[0].1), (first.id, 2, true));
-    // Within ten seconds of the last, again and again.
-    for (second, count) in [(11, 3), (21, 4), (15, 5)] {
+    // Within three seconds of the last, again and again.
+    for (second, count) in [(4, 3), (7, 4), (5, 5)] {
         let out = tell(&mut bench, &told(second, "door"));
         assert_eq!((kept(&out)[0].id, kept(&out)[0].count), (first.id, count));
     }

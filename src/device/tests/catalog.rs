@@ -76,6 +76,21 @@ fn a_sum_that_proved_too_small_ends_nothing() {
 }
 
 #[test]
+fn a_catalog_that_is_not_kept_is_fetched_again() {
+    let mut bench = bench();
+    bench.register(id(DEVICE), udp(HOME));
+    bench.sync(7);
+    bench.disk = Some(false);
+    bench.message(id(DEVICE), udp(HOME), &page(id(DEVICE), 1, &[1]));
+    assert_eq!(bench.later(1.0).synced, [(7, Err(Failure::NotKept))]);
+    bench.disk = Some(true);
+    bench.keepalive(id(DEVICE), udp(HOME));
+    assert!(bench.later(31.0).purposes().contains(&Purpose::Catalog));
+    bench.message(id(DEVICE), udp(HOME), &page(id(DEVICE), 1, &[1]));
+    assert_eq!(bench.later(1.0).merged(), Some((vec![1], true)));
+}
+
+#[test]
 fn items_without_an_id_are_counted_and_left_out() {
     let mut bench = bench();
     bench.register(id(DEVICE), udp(HOME));

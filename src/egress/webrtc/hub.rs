@@ -173,6 +173,17 @@ impl Hub {
         Ok(answer)
     }
 
+    /// Whether the offer of who wants to be heard fits, so that no device is bothered for one that does not.
+    ///
+    /// # Errors
+    /// As [`Hub::ingest`].
+    pub fn hears(&self, offer: &str) -> Result<(), OfferError> {
+        match Negotiated::read_sound(offer, &[Codec::Pcma, Codec::Pcmu])? {
+            (negotiated, Some(_)) if negotiated.audio.is_some() => Ok(()),
+            _ => Err(OfferError::NoCommonCodec),
+        }
+    }
+
     /// Answers the offer of who wants to be heard (WHIP), and begins to receive. PCMA is preferred, PCMU taken
     /// too; other sections of the offer are declined. The session ends when the [`Sounds`] are dropped, and the
     /// other way round.

@@ -22,6 +22,7 @@ use client::Client;
 use server::Server;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,15 @@ impl Again {
 struct Slot<T> {
     transaction: T,
     alarm: Instant,
+}
+
+/// Gives back the memory that a flood took, once three quarters of it are over.
+fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    /// Below this many it is not worth its while.
+    const FEW: usize = 1_024;
+    if table.capacity() > FEW && table.len() < table.capacity() / 4 {
+        table.shrink_to(table.len() * 2);
+    }
 }
 
 /// What identifies a request among all that arrive (RFC 3261 17.2.3), hashed so that its size is ours.
@@ -399,6 +409,8 @@ impl Transactions {
         } else if let Some(Slot { transaction, .. }) = self.clients.remove(&key) {
             self.connections.remove(&(transaction.flow.connection, key));
             self.branches.remove(&(transaction.branch, transaction.method == Method::Cancel));
+            give_back(&mut self.clients);
+            give_back(&mut self.branches);
         }
     }
 
@@ -485,6 +497,8 @@ impl Transactions {
         } else if let Some(Slot { transaction, .. }) = self.servers.remove(&key) {
             self.connections.remove(&(transaction.flow().connection, key));
             self.marks.remove(&transaction.mark);
+            give_back(&mut self.servers);
+            give_back(&mut self.marks);
             if let Some(mark) = transaction.awaits_ack() {
                 self.accepted.remove(&mark);
             }

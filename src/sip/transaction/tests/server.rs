@@ -38,6 +38,20 @@ fn a_request_that_comes_again_is_answered_from_memory() {
 }
 
 #[test]
+fn the_memory_of_a_flood_is_given_back() {
+    let mut bench = Bench::new(Transport::Udp);
+    for n in 0..10_000 {
+        let (key, arrived) = bench.arrive(&request("REGISTER", &format!("z9hG4bK{n}"), 1));
+        bench.respond(key, &arrived, 401);
+    }
+    assert!(bench.transactions.servers.capacity() >= 10_000);
+    bench.pass(Duration::from_secs(40));
+    assert!(bench.is_empty());
+    let (servers, marks) = (&bench.transactions.servers, &bench.transactions.marks);
+    assert!(servers.capacity() < 2_048 && marks.capacity() < 2_048, "{}", servers.capacity());
+}
+
+#[test]
 fn on_a_stream_an_answer_ends_the_transaction() {
     let mut bench = Bench::new(Transport::Tcp);
     let (key, arrived) = bench.arrive(&request("MESSAGE", "z9hG4bK1", 1));
