@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # Registrations and keepalives of simulated devices (sipp, over UDP, with digest) against this gateway and against
-# Kamailio, one after the other on this machine. Prints the CPU time that each takes for one, and memory for a device.
+# Kamailio on this machine. Prints the CPU time that each takes for one, the ratio, and memory for a device and a
+# channel.
 #
-#   scripts/bench-register.sh [DEVICES [REGISTRATIONS]]    GBGATE=target/release/gbgate RATE=1000
+#   scripts/bench-register.sh [DEVICES [REGISTRATIONS]]    GBGATE=target/release/gbgate RATE=1000 TURNS=5
 #
-# The gateway keeps each registration on disk (in a temporary directory) before it says 200; Kamailio keeps them in
-# memory alone. The CPU that a server uses when nobody asks anything is measured before and taken off.
+# Both servers run all the time and take turns under the same load, so that what disturbs the machine disturbs both;
+# the median of the turns counts, and the least and the most are told. CPU time is that of all threads of a server, as
+# the scheduler counts it, without what it uses when nobody asks anything. A turn in which a call fails does not count.
+# Devices answer what the platform asks of new ones, before anything is measured. The gateway keeps each registration on disk before it says 200,
+# Kamailio keeps them in memory alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-devices=${1:-2000} count=${2:-20000} rate=${RATE:-1000}
+devices=${1:-2000} count=${2:-10000} rate=${RATE:-1000} turns=${TURNS:-5}
 gbgate=${GBGATE:-target/release/gbgate}
 missing=()
 command -v sipp >/dev/null || missing+=(sip-tester)
@@ -29,17 +33,13 @@ cleanup() {
   rm -rf "$work"
 }
 trap cleanup EXIT
-tick=$(getconf CLK_TCK)
 
 # The processes of a server: itself and its children.
 family() { echo "$1"; pgrep -P "$1" || true; }
-# CPU time so far, user and system, in microseconds.
+# CPU time of all its threads so far, in nanoseconds.
 cpu() {
-  local sum=0 pid
-  for pid in $(family "$1"); do
-    [ -r "/proc/$pid/stat" ] && sum=$((sum + $(sed 's/.*) //' "/proc/$pid/stat" | awk '{print $12 + $13}')))
-  done
-  echo $((sum * 1000000 / tick))
+  local pid
+  for pid in $(family "$1"); do cat /proc/"$pid"/task/*/schedstat 2>/dev/null; done | awk '{ sum += $1 } END { printf "%.0f", sum }'
 }
 # Memory of its own, in bytes: private pages, and its share of those that processes share.
 memory() {
@@ -49,8 +49,6 @@ memory() {
   done
   echo $((sum * 1024))
 }
-# The CPU it uses when nobody asks, in microseconds a second.
-idle() { local before; before=$(cpu "$1"); sleep 4; echo $((($(cpu "$1") - before) / 4)); }
 
 { echo SEQUENTIAL
   for ((i = 0; i < devices; i++)); do
@@ -59,46 +57,33 @@ idle() { local before; before=$(cpu "$1"); sleep 4; echo $((($(cpu "$1") - befor
   done
 } >"$work/devices.csv"
 
-# load NAME ADDRESS SCENARIO COUNT
+# load NAME ADDRESS SCENARIO COUNT: false if a call failed
 load() {
-  if ! (cd "$work" && sipp "$2" -sf "$scenarios/$3.xml" -oocsf "$scenarios/answer.xml" -inf devices.csv -i 127.0.0.1 \
-    -p 15070 -r "$rate" -m "$4" -l 2000 -nostdin -trace_err -error_file "$1-$3.err" >"$1-$3.log" 2>&1); then
-    echo "sipp: some of $1/$3 failed:" >&2
-    grep -E 'Failed call|Retrans' "$work/$1-$3.log" | tail -4 >&2 || true
+  (cd "$work" && sipp "$2" -sf "$scenarios/$3.xml" -oocsf "$scenarios/answer.xml" -inf devices.csv -i 127.0.0.1 \
+    -p 15070 -r "$rate" -m "$4" -l 2000 -nostdin -trace_err -error_file "$1-$3.err" >"$1-$3.log" 2>&1)
+}
+
+# turn NAME PID ADDRESS SCENARIO: adds to the file NAME-SCENARIO the microseconds of CPU for one
+turn() {
+  local before begin base spent
+  before=$(cpu "$2"); sleep 3
+  base=$((($(cpu "$2") - before) / 3))
+  before=$(cpu "$2") begin=$(date +%s%N)
+  if load "$1" "$3" "$4" "$count"; then
+    spent=$(($(date +%s%N) - begin))
+    awk -v used=$(($(cpu "$2") - before)) -v base="$base" -v ns="$spent" -v n="$count" \
+      'BEGIN { printf "%.2f\n", (used - base * ns / 1e9) / n / 1000 }' >>"$work/$1-$4"
+  else
+    echo "sipp: some of $1/$4 failed; this turn does not count:" >&2
+    grep -E 'Failed call|Retrans' "$work/$1-$4.log" | tail -4 >&2 || true
   fi
 }
-
-# measure NAME PID ADDRESS SCENARIO COUNT: microseconds of CPU for one
-measure() {
-  local base before begin end
-  base=$(idle "$2")
-  before=$(cpu "$2") begin=$(date +%s%N)
-  load "$1" "$3" "$4" "$5"
-  end=$(date +%s%N)
-  awk -v used=$(($(cpu "$2") - before)) -v base="$base" -v ns=$((end - begin)) -v n="$5" \
-    'BEGIN { printf "%.1f", (used - base * ns / 1e9) / n }'
-}
-
-# run NAME PID ADDRESS: sets registration, keepalive and device of that name
-run() {
-  local before
-  before=$(memory "$2")
-  load "$1" "$3" register "$devices"
-  printf -v "$1_device" %s $((($(memory "$2") - before) / devices))
-  # Each took its devices up; what that brings with it, such as queries, is not what is measured here.
-  sleep "${SETTLE:-15}"
-  printf -v "$1_register" %s "$(measure "$1" "$2" "$3" register "$count")"
-  printf -v "$1_keepalive" %s "$(measure "$1" "$2" "$3" keepalive "$count")"
-}
+# median, least and most of a file of figures
+of() { sort -n "$work/$1" 2>/dev/null | awk '{ a[NR] = $1 } END { if (NR) printf "%.1f %.1f %.1f", a[int((NR + 1) / 2)], a[1], a[NR]; else print "- - -" }'; }
 
 sed 's/ADDRESS/127.0.0.1:15060/' "$scenarios/kamailio.cfg" >"$work/kamailio.cfg"
 kamailio -DD -E -f "$work/kamailio.cfg" -m 256 -M 16 -Y "$work" >"$work/kamailio.out" 2>&1 &
 pids+=($!) kamailio=$!
-sleep 2
-kill -0 "$kamailio" 2>/dev/null || { tail -5 "$work/kamailio.out" >&2; exit 1; }
-run kamailio "$kamailio" 127.0.0.1:15060
-kill "$kamailio"; wait "$kamailio" 2>/dev/null || true
-
 mkdir "$work/data"
 (cd "$work/data" && exec env GBGATE_HTTP__LISTEN=127.0.0.1:15080 GBGATE_SIP__UDP=127.0.0.1:15061 GBGATE_SIP__TCP=127.0.0.1:15061 \
   GBGATE_WEBRTC__UDP=127.0.0.1:0 GBGATE_WEBRTC__TCP=127.0.0.1:0 GBGATE_SIP__PASSWORD=12345678 GBGATE_MEDIA__PORTS=0 \
@@ -106,30 +91,56 @@ mkdir "$work/data"
   "$gbgate" serve) >"$work/gbgate.out" 2>&1 &
 pids+=($!) gateway=$!
 sleep 3
+kill -0 "$kamailio" 2>/dev/null || { tail -5 "$work/kamailio.out" >&2; exit 1; }
 kill -0 "$gateway" 2>/dev/null || { tail -5 "$work/gbgate.out" >&2; exit 1; }
-run gbgate "$gateway" 127.0.0.1:15061
 
-# Memory of a channel: one device with many.
-before=$(memory "$gateway")
-channels=${CHANNELS:-20000}
-"$gbgate" simulate --help 2>/dev/null | grep -q -- --channels && {
-  (cd "$work" && exec "$gbgate" simulate --server 127.0.0.1:15061 \
-    --server-id 34020000002000000001 --domain 3402000000 --devices 1 --channels "$channels") \
-    >"$work/simulate.out" 2>&1 &
+# Each takes its devices up. Transactions stay for 32 s after their answer; what that takes is no memory of a device.
+declare -A device
+for name in kamailio gbgate; do
+  [ $name = gbgate ] && pid=$gateway address=127.0.0.1:15061 || pid=$kamailio address=127.0.0.1:15060
+  before=$(memory "$pid")
+  load $name $address register "$devices" || true
+  sleep "${SETTLE:-45}"
+  device[$name]=$((($(memory "$pid") - before) / devices))
+done
+for ((n = 0; n < turns; n++)); do
+  for scenario in register keepalive; do
+    turn kamailio "$kamailio" 127.0.0.1:15060 $scenario
+    turn gbgate "$gateway" 127.0.0.1:15061 $scenario
+  done
+done
+
+# Memory of a channel, and the time to take in a catalog: one device with many. The sleep lets transactions end.
+if [ "${CHANNELS:-100000}" -gt 0 ]; then
+  sleep "${SETTLE:-45}"
+  synced() { curl -sf 127.0.0.1:15080/metrics | awk '/^gbgate_catalog_sync_seconds_sum/ {print $2}' || true; }
+  before=$(memory "$gateway") synced_before=$(synced)
+  channels=${CHANNELS:-100000}
+  (cd "$work" && exec "$gbgate" simulate --server 127.0.0.1:15061 --server-id 34020000002000000001 \
+    --domain 3402000000 --devices 1 --channels "$channels" --page 50) >"$work/simulate.out" 2>&1 &
   pids+=($!)
-  sleep "${SYNC:-20}"
+  for ((n = 0; n < 120; n++)); do
+    grep -qs "catalog complete.*received=$channels" "$work/gbgate.out" && break
+    sleep 1
+  done
+  sleep "${SETTLE:-45}"
   channel=$((($(memory "$gateway") - before) / channels))
-}
+  catalog=$(awk -v a="$synced_before" -v b="$(synced)" 'BEGIN { printf "%.1f", b - a }')
+fi
 
-report() { printf '  %-46s %12s %12s\n' "$@"; }
-echo "$devices devices, $count registrations and as many keepalives, at most $rate a second, UDP, digest MD5 with qop"
+report() { printf '  %-52s %22s %22s\n' "$@"; }
+spread() { read -r median least most <<<"$(of "$1")"; echo "$median ($least-$most)"; }
+echo "$devices devices; $turns turns of $count registrations and as many keepalives at $rate a second; UDP, digest MD5 with qop"
 report '' gbgate kamailio
-report 'CPU of a registration (two REGISTERs), us' "$gbgate_register" "$kamailio_register"
-report 'CPU of a keepalive, us' "$gbgate_keepalive" "$kamailio_keepalive"
-per_second() { awk -v us="$1" 'BEGIN { printf "%.0f", (us > 0) ? 1e6 / us : 0 }'; }
-report 'registrations for a second of CPU' "$(per_second "$gbgate_register")" "$(per_second "$kamailio_register")"
-report 'keepalives for a second of CPU' "$(per_second "$gbgate_keepalive")" "$(per_second "$kamailio_keepalive")"
-report 'memory of a registered device, bytes' "$gbgate_device" "$kamailio_device"
+report 'CPU of a registration (two REGISTERs), us' "$(spread gbgate-register)" "$(spread kamailio-register)"
+report 'CPU of a keepalive, us' "$(spread gbgate-keepalive)" "$(spread kamailio-keepalive)"
+per_second() { read -r median _ <<<"$(of "$1")"; awk -v us="$median" 'BEGIN { printf "%.0f", (us > 0) ? 1e6 / us : 0 }'; }
+report 'registrations for a second of CPU' "$(per_second gbgate-register)" "$(per_second kamailio-register)"
+report 'keepalives for a second of CPU' "$(per_second gbgate-keepalive)" "$(per_second kamailio-keepalive)"
+report 'memory of a registered device, bytes' "${device[gbgate]}" "${device[kamailio]}"
 report 'memory of a channel, bytes' "${channel:--}" -
-awk -v a="$gbgate_register" -v b="$kamailio_register" -v c="$gbgate_keepalive" -v d="$kamailio_keepalive" \
-  'BEGIN { printf "  gbgate : kamailio, a registration %.2f, a keepalive %.2f times the CPU\n", a / b, c / d }'
+report "catalog of ${channels:-no} channels taken in, s" "${catalog:--}" -
+read -r a _ <<<"$(of gbgate-register)"; read -r b _ <<<"$(of kamailio-register)"
+read -r c _ <<<"$(of gbgate-keepalive)"; read -r d _ <<<"$(of kamailio-keepalive)"
+awk -v a="$a" -v b="$b" -v c="$c" -v d="$d" \
+  'BEGIN { printf "  for a second of CPU, gbgate : kamailio: registrations %.2f, keepalives %.2f\n", b / a, d / c }'

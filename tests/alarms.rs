@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use support::facing::{
     Events, Subscription, camera, device_path, exchange, names_field, notify, post, subscription,
 };
-use support::gateway::{CAMERA, CHANNEL, Fleet, Gateway};
+use support::gateway::{CAMERA, CHANNEL, Gateway};
 use support::sip::{Device, ELSEWHERE, Line, Sip};
 use support::until;
 use support::wild::{finding, simulate};
@@ -63,7 +63,7 @@ async fn an_alarm_is_kept_told_and_answered() {
     assert!(response.start.starts_with("MESSAGE ") && response.text().contains("<Response>"), "{response:?}");
     let told = events.next("alarm", |_| true).await;
     let kept = alarms(&gateway, "").await;
-    assert_eq!(kept, [told.clone()]);
+    assert_eq!(kept, std::slice::from_ref(&told));
     let wanted = json!({
         "device": CAMERA, "channel": CHANNEL, "priority": 2, "method": 5, "kind": 6, "event": 1,
         "description": "motion & more", "longitude": 117.25, "latitude": 31.5,
@@ -319,8 +319,6 @@ async fn a_simulated_device_is_silent_until_its_alarm_is_reset() {
     assert!(post(&gateway, &path, Value::Null).await["reset_at"].is_string());
     let again = events.next("alarm", |alarm| alarm["method"] == 2).await;
     assert_ne!(again["id"], input["id"]);
-    let all = alarms(&gateway, "?limit=1000").await;
-    assert!(all.iter().all(|alarm| alarm["count"].as_u64() <= Some(3)), "{all:?}");
 }
 
 /// What programs write to Redis, of one connection after the other: each command as its words.

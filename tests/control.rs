@@ -16,12 +16,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::facing::{
-    Events, camera, channel_path, device_path, exchange, names_field, post, reply, response_of,
-};
-use support::gateway::{CAMERA, CHANNEL, Fleet, Gateway};
+use support::facing::{camera, channel_path, device_path, exchange, names_field, reply, response_of};
+use support::gateway::{CAMERA, CHANNEL, Gateway};
 use support::sip::{Device, Sip};
-use support::until;
 use support::wild::{finding, sent};
 
 /// Every command of annex A.3: the path, the body, the eight bytes. They were added up by hand.

@@ -195,6 +195,10 @@ impl Devices {
             };
             self.observe(now, id, rule, departure.as_str());
         }
+        let to = request.to().and_then(|to| to.user).unwrap_or_default();
+        if to.trim() != id.as_str() {
+            self.observe(now, id, Rule::RegisterFromToDiffer, &format!("To: {to}"));
+        }
         let asked = request.expires().unwrap_or(DEFAULT_EXPIRES);
         if asked < SHORTEST_EXPIRES {
             self.observe(now, id, Rule::RegisterExpiresTooShort, &format!("Expires: {asked}"));

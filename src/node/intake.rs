@@ -272,14 +272,24 @@ impl Intake {
         self.pace.as_ref().map(Pace::position)
     }
 
-    /// What departs from the standard since it was asked for last.
-    pub(super) fn departures(&mut self, now: Instant) -> BTreeMap<Rule, String> {
+    /// What departs from the standard since it was asked for last; `framing` is what its connection showed.
+    pub(super) fn departures(&mut self, now: Instant, framing: Option<&str>) -> BTreeMap<Rule, String> {
+        if let Some(fault) = framing {
+            self.departures.note(Rule::TcpFraming, fault);
+        }
         if let Some((video, fps)) = self.stream.info(now).video.and_then(|video| Some((video, video.fps?)))
             && let Some(pictures) = video.gop
             && f64::from(pictures) / fps.max(1.0) > LONG_GOP
         {
             let sample = format_args!("{pictures} pictures at {fps:.0} a second");
             self.departures.note(Rule::GopTooLong, sample);
+        }
+        let parameters = self.stream.parameters();
+        if self.stream.info(now).counts.key_frames > 0
+            && parameters.codec().is_some()
+            && !parameters.is_complete()
+        {
+            self.departures.note(Rule::NoParameterSets, "none came with any key frame");
         }
         self.departures.take()
     }

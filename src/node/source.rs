@@ -53,11 +53,13 @@ pub(super) struct Line {
     remote: SocketAddr,
     deframer: Deframer,
     buffer: BytesMut,
+    /// The last departure from RFC 4571, until it is taken.
+    fault: Option<&'static str>,
 }
 
 impl Line {
     fn new(stream: TcpStream, remote: SocketAddr) -> Line {
-        Line { stream, remote, deframer: Deframer::new(), buffer: BytesMut::with_capacity(READ) }
+        Line { stream, remote, deframer: Deframer::new(), buffer: BytesMut::with_capacity(READ), fault: None }
     }
 
     /// Waits for bytes and appends the packets in them; an error means that the connection is over.
@@ -71,7 +73,10 @@ impl Line {
         while let Some(frame) = self.deframer.next() {
             match frame {
                 Ok(packet) => packets.push((self.remote, packet)),
-                Err(fault) => counter!(names::RTP_DROPPED, "reason" => fault.reason()).increment(1),
+                Err(fault) => {
+                    self.fault = Some(fault.reason());
+                    counter!(names::RTP_DROPPED, "reason" => fault.reason()).increment(1);
+                }
             }
         }
         Ok(())
@@ -118,6 +123,15 @@ impl Source {
                 }
                 other => other,
             };
+        }
+    }
+
+    /// What was wrong with the framing of a connection since this was asked for last.
+    pub(super) fn take_fault(&mut self) -> Option<&'static str> {
+        match self {
+            Source::Passive { line: Some(line), .. }
+            | Source::Active { active: Active::Open { line, .. }, .. } => line.fault.take(),
+            _ => None,
         }
     }
 

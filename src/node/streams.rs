@@ -20,9 +20,11 @@ use super::talker::{Line, Talker};
 use super::taps::Tap;
 use crate::call::{CallId, Content, Flowing, Key, Media, PlaybackState, Target};
 use crate::egress::webrtc::{Feed, Sounds};
+use crate::gb::conformance::Rule;
+use crate::gb::id::Id;
 use crate::gb::sdp::MediaMode;
 use crate::gb::time::UnixMillis;
-use crate::media::rtp::Wait;
+use crate::media::rtp::{Wait, is_rtcp};
 use crate::net::clock;
 use crate::net::ports::Ports;
 use crate::net::route::{self, Advertise};
@@ -34,6 +36,10 @@ use crate::telemetry::metrics as names;
 
 /// How often a device is told how well its packets arrive (RFC 3550 section 6.2).
 const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// Media that were under way when a stream ended may come for so long.
+const BYE_GRACE: Duration = Duration::from_secs(2);
+/// How long the port of a stream that has ended is watched.
+const BYE_WATCHED: Duration = Duration::from_secs(5);
 /// How often a stream looks at its readers and at the silence of its device.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Requests that may wait for a stream's task.
@@ -193,7 +199,9 @@ impl Streams {
             paused: false,
             report_at: now + REPORT_EVERY,
         };
-        task.run(transport).await;
+        let shard = task.news.shard.clone();
+        let source = task.run(transport).await;
+        tokio::spawn(watch_the_end(source, key.device, terms.from, shard));
     }
 
     /// A voice that goes out.
@@ -311,6 +319,30 @@ impl Streams {
     }
 }
 
+/// Looks for a while at what still comes to the port of a stream that has ended: a device that goes on sending after
+/// BYE takes its network's capacity for nobody.
+async fn watch_the_end(mut source: Source, device: Id, from: IpAddr, shard: mpsc::Sender<Command>) {
+    let (judged, end) = (clock::now() + BYE_GRACE, clock::now() + BYE_WATCHED);
+    let mut packets = Vec::new();
+    while matches!(source, Source::Udp { .. }) {
+        tokio::select! {
+            received = source.receive(&mut packets, |_| false) => {
+                let sends_on = packets.drain(..).any(|(at, packet)| at.ip() == from && !is_rtcp(&packet));
+                if received.is_err() {
+                    return;
+                }
+                if sends_on && clock::now() >= judged {
+                    let sample = format!("RTP from {from} after the end of its stream");
+                    let rule = Rule::ByeIgnored;
+                    let _ = shard.send(Command::Input(Input::Observe { device, rule, sample })).await;
+                    return;
+                }
+            }
+            () = clock::until(Some(end)) => return,
+        }
+    }
+}
+
 /// Tells the shard of a call's media.
 pub(super) struct Reporter {
     pub(super) shard: mpsc::Sender<Command>,
@@ -347,7 +379,8 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    async fn run(mut self, transport: MediaMode) {
+    /// Runs until the stream ends; what received it is given back.
+    async fn run(mut self, transport: MediaMode) -> Source {
         let mut packets: Vec<(SocketAddr, Bytes)> = Vec::new();
         let mut look = tokio::time::interval(LOOK_EVERY);
         let key_frames = self.intake.key_frames();
@@ -362,7 +395,7 @@ impl Task<'_> {
                     }
                     if let Err(error) = received {
                         self.news.tell(Media::Ended(error.to_string())).await;
-                        return;
+                        return self.source;
                     }
                     self.tell_progress(now).await;
                 }
@@ -391,9 +424,9 @@ impl Task<'_> {
                         self.update(clock::now());
                     }
                     Some(Ask::TalkReady | Ask::Speak(_)) => {}
-                    None => return,
+                    None => return self.source,
                 },
-                () = close.cancelled() => return,
+                () = close.cancelled() => return self.source,
                 () = key_frames.asked() => {
                     let key = self.handle.report.lock().key;
                     let _ = self.news.shard.send(Command::Input(Input::KeyFrame { key })).await;
@@ -415,7 +448,7 @@ impl Task<'_> {
                     if self.seen.ready && !self.paused && silence >= self.settings.no_rtp_timeout {
                         let why = format!("no RTP for {} s", silence.as_secs());
                         self.news.tell(Media::Ended(why)).await;
-                        return;
+                        return self.source;
                     }
                 }
             }
@@ -446,7 +479,8 @@ impl Task<'_> {
 
     /// The device's list of departures grows by what its media show.
     async fn tell_departures(&mut self, now: Instant) {
-        let departures = self.intake.departures(now);
+        let fault = self.source.take_fault();
+        let departures = self.intake.departures(now, fault);
         if departures.is_empty() {
             return;
         }

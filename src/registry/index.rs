@@ -28,7 +28,8 @@ pub enum Full {
 /// All that is known, in memory. Not shared by itself: whoever owns it decides on the lock.
 #[derive(Debug, Default)]
 pub struct Index {
-    pub(super) devices: BTreeMap<Id, Entry>,
+    /// In boxes: half of a tree's places are empty.
+    pub(super) devices: BTreeMap<Id, Box<Entry>>,
     pub(super) totals: Totals,
     /// Channels with tombstones.
     slots: usize,
@@ -190,7 +191,7 @@ impl Index {
                 let entry = Entry::new(device.clone());
                 self.totals.add(entry.totals());
                 self.faults += entry.faults();
-                self.devices.insert(device.id, entry);
+                self.devices.insert(device.id, Box::new(entry));
             }
         }
         Vec::new()

@@ -117,7 +117,7 @@ impl Index {
     }
 
     pub fn device(&self, device: &Id) -> Option<DeviceState<'_>> {
-        self.devices.get(device).map(Entry::state)
+        self.devices.get(device).map(|entry| entry.state())
     }
 
     /// A channel, unless it is a tombstone.
@@ -137,7 +137,7 @@ impl Index {
 
     /// All devices, those that are offline too: what a restarted registrar begins with.
     pub fn all_devices(&self) -> impl Iterator<Item = DeviceState<'_>> {
-        self.devices.values().map(Entry::state)
+        self.devices.values().map(|entry| entry.state())
     }
 
     /// All running calls: what a restarted node takes up again or ends.
@@ -274,7 +274,7 @@ impl Index {
     }
 
     /// One device, or all from `first` on.
-    pub(super) fn entries(&self, only: Option<Id>, first: Option<Id>) -> Range<'_, Id, Entry> {
+    pub(super) fn entries(&self, only: Option<Id>, first: Option<Id>) -> Range<'_, Id, Box<Entry>> {
         let (from, to) = match (only, first) {
             (Some(only), _) => (Bound::Included(only), Bound::Included(only)),
             (None, Some(first)) => (Bound::Included(first), Bound::Unbounded),

@@ -123,15 +123,16 @@ impl Pace {
             self.played += since.min(MAX_PLAYED).as_secs_f64() * self.scale;
         }
         let step = came.saturating_sub(last.came);
-        // Across a jump of the device's clock, or a hole in the arrival, nothing can be measured. Faster and
+        // Across a jump of the device's clock, or a hole in the arrival, nothing can be measured, nor by steps that are
+        // made up: times that go back are given out a tick apart. Faster and
         // backwards devices send few pictures: there, holes are their rhythm.
         let hole = self.natural() && ticks(since).saturating_sub(step) > MAX_LAG;
-        if !(0..=MAX_STEP).contains(&step) || hole {
+        if !(MIN_STEP..=MAX_STEP).contains(&step) || hole {
             self.seen.clear();
         }
         self.see(now, came);
         let step = match self.ratio() {
-            Some(ratio) if (0..=MAX_STEP).contains(&step) => (step as f64 / ratio) as i64,
+            Some(ratio) if (MIN_STEP..=MAX_STEP).contains(&step) => (step as f64 / ratio) as i64,
             // Not known yet: by the clock.
             _ => ticks(since),
         };

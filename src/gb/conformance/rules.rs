@@ -137,15 +137,9 @@ rules! {
     RegisterExpiresTooShort "register-expires-too-short" Notice "GB/T 28181-2016 9.1.1"
         "The device asks for a registration of less than 3600 s."
         "注册有效期小于 3600 秒。";
-    RegisterTooOften "register-too-often" Notice "GB/T 28181-2016 9.1.1"
-        "The device registers anew long before its registration ends."
-        "设备在注册远未到期时反复注册。";
     RegisterFromToDiffer "register-from-to-differ" Fault "GB/T 28181-2016 9.1.2"
         "From and To of a REGISTER name different devices."
         "REGISTER 的 From 与 To 不是同一设备。";
-    RegisterWrongPassword "register-wrong-password" Fault "GB/T 28181-2016 9.1.2"
-        "The device answers the challenge with a wrong password."
-        "设备以错误的口令应答认证质询。";
     NonceReused "nonce-reused" Notice "RFC 2617 3.2.2"
         "The device repeats an old nonce or its count."
         "设备重复使用旧的 nonce 或 nc。";
@@ -161,9 +155,6 @@ rules! {
     KeepaliveStatusError "keepalive-status-error" Notice "GB/T 28181-2016 9.6"
         "The device says of itself that it does not work."
         "设备在心跳中报告自身故障。";
-    KeepaliveUnregistered "keepalive-unregistered" Notice "GB/T 28181-2016 9.1.1"
-        "The device sends keepalives without a registration."
-        "设备未注册即发送心跳。";
     ClockWrong "clock-wrong" Fault "GB/T 28181-2016 9.10"
         "The clock of the device is off by more than 5 s."
         "设备时钟偏差超过 5 秒。";
@@ -244,9 +235,6 @@ rules! {
     FileEndMissing "file-end-missing" Notice "GB/T 28181-2016 9.8"
         "A recording ended without MediaStatus 121."
         "录像播放结束时没有发送 MediaStatus 121。";
-    PlaybackControlIgnored "playback-control-ignored" Notice "GB/T 28181-2016 annex B"
-        "The device says OK to a playback control and does not follow it."
-        "设备对回放控制返回 OK，但没有执行。";
     BroadcastNoInvite "broadcast-no-invite" Fault "GB/T 28181-2016 9.12"
         "The device says OK to a broadcast and sends no INVITE."
         "设备对语音广播返回 OK，但没有发出 INVITE。";
@@ -263,18 +251,9 @@ rules! {
     RtpMarkerMissing "rtp-marker-missing" Notice "RFC 3550 5.1"
         "The last packet of a frame has no marker."
         "一帧的最后一个 RTP 包没有标记位。";
-    RtpTimestampShared "rtp-timestamp-shared" Fault "GB/T 28181-2022 4.3.6"
-        "Different frames have the same RTP time stamp."
-        "不同的帧使用了相同的 RTP 时间戳。";
-    RtpTimestampSplit "rtp-timestamp-split" Fault "GB/T 28181-2022 4.3.6"
-        "The packets of one frame have different RTP time stamps."
-        "同一帧的 RTP 包时间戳不同。";
     RtpLoss "rtp-loss" Notice "RFC 3550 6.4"
         "RTP packets are lost on the way."
         "RTP 包在途中丢失。";
-    RtcpMissing "rtcp-missing" Notice "GB/T 28181-2016 4.3"
-        "The device sends no RTCP."
-        "设备不发送 RTCP。";
     TcpFraming "tcp-framing" Fault "GB/T 28181-2016 annex L"
         "Media over TCP are not framed as RFC 4571 has it."
         "TCP 媒体流没有按 RFC 4571 分帧。";

@@ -128,6 +128,18 @@ fn a_burst_at_the_start_is_bounded() {
     assert!(settled(&ahead, 500), "{ahead:?}");
 }
 
+#[test]
+fn times_that_were_made_up_while_the_device_went_back_say_nothing() {
+    let (start, mut pace) = (start(), Pace::new(1.0));
+    let mut stamps = 0;
+    run(&mut pace, start, 0, 40, 100, &mut stamps, 3600);
+    pace.change(false, -1.0);
+    // Within a GOP the device turned round: until its times have caught up, they come one tick apart.
+    run(&mut pace, start, 4000, 40, 24, &mut stamps, 1);
+    let ahead = run(&mut pace, start, 4960, 40, 100, &mut stamps, 3600);
+    assert!(settled(&ahead, 100), "{ahead:?}");
+}
+
 proptest! {
     #[test]
     fn times_of_pictures_always_go_on(

@@ -308,6 +308,8 @@ impl Chaos {
         while self.world.held.as_ref().is_some_and(|held| !held.is_empty()) {
             self.world.settle(true);
         }
+        // What is still written is kept at once.
+        self.world.held = None;
         // What still is to be read has readers no more.
         for call in self.media.clone() {
             self.world.media(call, Media::Readers(0));
