@@ -174,7 +174,8 @@ pub struct Devices {
     settings: Settings,
     nonces: Nonces,
     tokens: Tokens,
-    entries: HashMap<Id, Entry>,
+    /// In boxes: up to half of a table's places are empty.
+    entries: HashMap<Id, Box<Entry>>,
     by_connection: HashMap<u64, HashSet<Id>>,
     timers: BTreeSet<(Instant, Id)>,
     sync_queue: VecDeque<Id>,
@@ -280,7 +281,7 @@ impl Devices {
         match self.entries.get_mut(&id) {
             Some(entry) => entry.device = device,
             None => {
-                self.entries.insert(id, Entry::new(device));
+                self.entries.insert(id, Box::new(Entry::new(device)));
             }
         }
         self.learn_manners(id);
@@ -417,7 +418,7 @@ impl Devices {
 
     /// Sends a MESSAGE to a device that can be reached; `target` is whom the command in it is for.
     fn send(&mut self, device: &Id, target: &Id, purpose: Purpose, body: &str) {
-        let Some(flow) = self.entries.get(device).and_then(Entry::reachable) else { return };
+        let Some(flow) = self.entries.get(device).and_then(|entry| entry.reachable()) else { return };
         let message = self.request_to(Method::Message, device, target, flow, body);
         self.actions.push_back(Action::Request { device: *device, purpose, flow, message });
     }

@@ -52,7 +52,7 @@ impl Devices {
                 }
             }
         }
-        self.entries.insert(id, entry);
+        self.entries.insert(id, Box::new(entry));
         self.learn_manners(id);
         if served {
             let spread = Duration::from_millis(super::digest_of(id.as_str()) % RESUME_WITHIN_MS);

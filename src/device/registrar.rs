@@ -143,7 +143,7 @@ impl Devices {
         let Grant { new, session, key, request, lifetime } = grant;
         let (id, flow, connected) = (session.record.device, session.flow, session.online);
         if let Some(device) = new {
-            self.entries.entry(id).or_insert_with(|| Entry::new(device));
+            self.entries.entry(id).or_insert_with(|| Box::new(Entry::new(device)));
         }
         // It may have been removed meanwhile; it registers anew as the stranger that it is then.
         let Some(entry) = self.entries.get_mut(&id) else { return self.unavailable(key, &request) };

@@ -329,7 +329,7 @@ impl Devices {
 
     /// Sends SUBSCRIBE: the first of a dialog, or one within it; `expires` 0 ends it.
     fn subscribe(&mut self, now: Now, id: Id, topic: Topic, expires: u32) {
-        let Some(flow) = self.entries.get(&id).and_then(Entry::reachable) else { return };
+        let Some(flow) = self.entries.get(&id).and_then(|entry| entry.reachable()) else { return };
         let sn = self.sn();
         let (style, event) = (self.style(&id), self.manners(&id).catalog_event);
         let Some(own) = entry_of(&mut self.entries, id, topic) else { return };
@@ -471,7 +471,7 @@ impl Devices {
 
 /// The subscription of a device to a topic.
 pub(super) fn entry_of(
-    entries: &mut std::collections::HashMap<Id, Entry>,
+    entries: &mut std::collections::HashMap<Id, Box<Entry>>,
     id: Id,
     topic: Topic,
 ) -> Option<&mut Subscription> {

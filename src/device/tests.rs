@@ -174,7 +174,7 @@ impl Devices {
                 assert!(entry.test.is_none(), "a test would wait for ever");
             }
         }
-        let asked: usize = self.entries.values().map(Entry::asked).sum();
+        let asked: usize = self.entries.values().map(|entry| entry.asked()).sum();
         assert_eq!(asked, self.asking);
         let dialogs: HashMap<String, Id> = self
             .entries

@@ -45,13 +45,14 @@ pub struct Config {
     pub t2: Duration,
     /// How long a message stays in the network.
     pub t4: Duration,
-    /// The most transactions of each side; requests beyond are answered 503. One that ended well stays for 64
-    /// T1 over UDP, so a rate of r requests a second needs 32 r. A transaction takes about 1 KiB.
+    /// The most transactions of each side. One of a request that was answered stays for 64 T1 over UDP, to answer
+    /// repetitions; where there is no room for new ones, those answered longest ago make room, and only if all still
+    /// wait for their answers a request is refused with 503. A transaction takes about 1 KiB.
     pub max_transactions: usize,
 }
 
 impl Default for Config {
-    /// The times of RFC 3261, and room for 1,000 requests a second.
+    /// The times of RFC 3261, and room for 1,000 requests a second that are remembered to the end.
     fn default() -> Config {
         Config {
             t1: Duration::from_millis(500),
@@ -191,6 +192,8 @@ pub struct Transactions {
     marks: HashMap<Mark, u64>,
     /// INVITEs answered with a 2xx, by what their ACK will show.
     accepted: HashMap<Mark, u64>,
+    /// Requests that were answered, but for INVITE: the first may make room when there is none.
+    answered: VecDeque<u64>,
     alarms: BTreeSet<(Instant, u64)>,
     connections: BTreeSet<(u64, u64)>,
     outputs: VecDeque<Output>,
@@ -212,6 +215,7 @@ impl Transactions {
             branches: HashMap::new(),
             marks: HashMap::new(),
             accepted: HashMap::new(),
+            answered: VecDeque::new(),
             alarms: BTreeSet::new(),
             connections: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -291,7 +295,15 @@ impl Transactions {
         if let Some(mark) = server.awaits_ack() {
             self.accepted.insert(mark, key.0);
         }
+        let stays = fate == Fate::Live && server.is_only_remembered();
         self.settle_server(key.0, fate);
+        if stays {
+            // Those whose time is over are at the front, or nearly so.
+            while self.answered.front().is_some_and(|first| !self.servers.contains_key(first)) {
+                self.answered.pop_front();
+            }
+            self.answered.push_back(key.0);
+        }
         true
     }
 
@@ -429,7 +441,7 @@ impl Transactions {
         if let Some(via) = request.header("Via").and_then(|via| completed_via(via, flow.remote)) {
             request.replace_first("Via", &via);
         }
-        if self.servers.len() >= self.config.max_transactions {
+        if self.servers.len() >= self.config.max_transactions && !self.make_room() {
             self.stats.dropped += 1;
             let refusal =
                 request.response(503).with("Retry-After", RETRY_AFTER).with_to_tag(&self.tokens.tag());
@@ -450,6 +462,17 @@ impl Transactions {
         } else {
             self.outputs.push_back(Output::Request { key: Some(ServerKey(key)), flow, request });
         }
+    }
+
+    /// Forgets the request that was answered longest ago; false if there is none.
+    fn make_room(&mut self) -> bool {
+        while let Some(key) = self.answered.pop_front() {
+            if self.servers.contains_key(&key) {
+                self.settle_server(key, Fate::Ended);
+                return true;
+            }
+        }
+        false
     }
 
     /// A CANCEL is answered here; its INVITE by the user (RFC 3261 9.2).

@@ -67,6 +67,11 @@ impl Server {
         self.state == State::Proceeding
     }
 
+    /// Whether it has its answer and is there to answer repetitions alone.
+    pub(super) fn is_only_remembered(&self) -> bool {
+        self.ack.is_none() && self.state == State::Completed
+    }
+
     /// What the ACK of the 2xx will show, if one was sent.
     pub(super) fn awaits_ack(&self) -> Option<Mark> {
         matches!(self.state, State::Accepted { .. }).then_some(self.ack).flatten()

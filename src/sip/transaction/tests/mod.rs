@@ -178,6 +178,23 @@ fn a_full_table_refuses_what_is_new_and_serves_what_is_old() {
 }
 
 #[test]
+fn what_was_answered_makes_room_for_what_is_new() {
+    let config = Config { max_transactions: 2, ..Config::default() };
+    let mut bench = Bench::with(Transport::Udp, config);
+    for number in 1..=5 {
+        let (key, arrived) = bench.arrive(&request("MESSAGE", &format!("z9hG4bK{number}"), number));
+        assert_eq!(bench.respond(key, &arrived, 200), ["send 200"]);
+    }
+    assert_eq!((bench.transactions.counts(), bench.transactions.stats().dropped), ((0, 2), 0));
+    // The latest is still known, the first is not.
+    let again = bench.receive(&request("MESSAGE", "z9hG4bK5", 5));
+    assert_eq!(again.iter().map(word).collect::<Vec<_>>(), ["send 200"]);
+    bench.arrive(&request("MESSAGE", "z9hG4bK1", 1));
+    bench.pass(HOUR);
+    assert!(bench.is_empty());
+}
+
+#[test]
 fn a_closed_connection_ends_what_it_carried() {
     let mut bench = Bench::new(Transport::Tcp);
     let (waiting, _) = bench.request(Method::Message);
