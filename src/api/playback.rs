@@ -55,7 +55,7 @@ fn playback_json(api: &Api, report: &PlaybackReport) -> Value {
         "position": report.position,
         "whep": format!("/whep/playbacks/{id}"),
         "mp4": format!("/live/playbacks/{id}.mp4"),
-        "flv": null,
+        "flv": format!("/live/playbacks/{id}.flv"),
     })
 }
 

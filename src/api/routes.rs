@@ -127,7 +127,10 @@ fn whip() -> Router<Api> {
 }
 
 fn live() -> Router<Api> {
-    Router::new().route("/{device}/{file}", get(media::live)).route("/playbacks/{file}", get(media::recorded))
+    Router::new()
+        .route("/{device}/{file}", get(media::live))
+        .route("/{device}/{channel}/{file}", get(media::hls))
+        .route("/playbacks/{file}", get(media::recorded))
 }
 
 /// Pictures are larger than anything else that is sent here.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -329,7 +330,8 @@ impl Entry {
     /// Writes the file. Blocks until the stream ends.
     fn write(&self, part: &Path, done: &Path, mut tap: Tap) -> io::Result<()> {
         if let Some(directory) = part.parent() {
-            std::fs::create_dir_all(directory)?;
+            // What was recorded is not for every user of this machine.
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         self.report.lock().state = DownloadState::Running;
         // All that was recorded: players that can't play G.711 out of MP4 show the picture.

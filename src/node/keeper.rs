@@ -117,7 +117,10 @@ impl Keeper {
 
 /// What became of the writes of a batch, for each shard that waits: one message wakes it once.
 #[derive(Default)]
-struct Outcomes(Vec<(mpsc::Sender<Command>, Vec<(WriteToken, bool)>)>);
+struct Outcomes(Vec<(mpsc::Sender<Command>, Kept)>);
+
+/// Which writes were kept, and which were not.
+type Kept = Vec<(WriteToken, bool)>;
 
 impl Outcomes {
     fn add(&mut self, shard: mpsc::Sender<Command>, token: WriteToken, kept: bool) {

@@ -8,6 +8,7 @@ mod departures;
 mod downloads;
 mod event;
 mod history;
+mod hls;
 mod intake;
 mod keeper;
 mod router;
@@ -43,12 +44,14 @@ pub use departures::rule_of;
 pub use downloads::{DownloadReport, DownloadState, Settings as DownloadSettings};
 pub use event::{Event, alarm_json};
 pub use history::PlaybackReport;
+pub use hls::Show;
 pub use streams::{Report, Settings as StreamSettings};
 pub use talk::TalkError;
 pub use taps::Tap;
 
 use downloads::Downloads;
 use history::Played;
+use hls::Shows;
 use keeper::Keeper;
 use shard::{Input, Shard};
 use signalling::{Command, INBOX, Load, Runner};
@@ -110,6 +113,7 @@ struct Inner {
     hub: Hub,
     downloads: Arc<Downloads>,
     playbacks: Mutex<BTreeMap<CallId, Played>>,
+    shows: Shows,
     callers: Callers,
     stamps: Mutex<Stamps>,
     stop: CancellationToken,
@@ -171,6 +175,7 @@ impl Node {
             hub,
             downloads,
             playbacks: Mutex::default(),
+            shows: Shows::default(),
             callers,
             stamps: Mutex::new(Stamps::new(AUDIT_STAMPS)),
             stop,

@@ -179,7 +179,9 @@ fn describe() {
         gauge!(DEVICES, "state" => state).set(0.0);
         gauge!(CHANNELS, "state" => state).set(0.0);
     }
-    gauge!(VIEWERS, "protocol" => "webrtc").set(0.0);
+    for protocol in ["webrtc", "mp4", "flv", "hls"] {
+        gauge!(VIEWERS, "protocol" => protocol).set(0.0);
+    }
     for name in [CATALOG_SYNC, FIRST_FRAME, RELAY_DELAY] {
         drop(histogram!(name));
     }

@@ -10,7 +10,7 @@ use crate::media::codec::{ParameterSets, aac, g711, h264, h265};
 use crate::media::unit::{CLOCK, Codec};
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Entry {
+pub(in crate::egress) enum Entry {
     H264 {
         sps: h264::Sps,
         sets: Vec<Bytes>,
@@ -26,7 +26,7 @@ pub(super) enum Entry {
 
 impl Entry {
     /// The entry for pictures with these parameter sets; `None` if one of them is missing.
-    pub(super) fn video(parameters: &ParameterSets) -> Option<Entry> {
+    pub(in crate::egress) fn video(parameters: &ParameterSets) -> Option<Entry> {
         if !parameters.is_complete() {
             return None;
         }
@@ -42,7 +42,7 @@ impl Entry {
         matches!(self, Entry::H264 { .. } | Entry::H265 { .. })
     }
 
-    pub(super) fn codec(&self) -> Codec {
+    pub(in crate::egress) fn codec(&self) -> Codec {
         match self {
             Entry::H264 { .. } => Codec::H264,
             Entry::H265 { .. } => Codec::H265,
@@ -61,7 +61,7 @@ impl Entry {
     }
 
     /// Width and height in pixels; 0 for sound.
-    pub(super) fn size(&self) -> (u32, u32) {
+    pub(in crate::egress) fn size(&self) -> (u32, u32) {
         match self {
             Entry::H264 { sps, .. } => (sps.width, sps.height),
             Entry::H265 { sps, .. } => (sps.width, sps.height),
@@ -80,10 +80,27 @@ impl Entry {
         }
     }
 
+    /// What a decoder has to be told before the first sample, without the box around it: also what comes first in
+    /// an FLV stream.
+    pub(in crate::egress) fn configuration(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Entry::H264 { sps, sets } => avc_configuration(&mut out, sps, sets),
+            Entry::H265 { sps, sets } => hevc_configuration(&mut out, sps, sets),
+            Entry::Aac(config) => out.extend(config.to_bytes()),
+            Entry::G711(_) => {}
+        }
+        out
+    }
+
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Entry::H264 { sps, sets } => self.visual(out, b"avc1", |out| avcc(out, sps, sets)),
-            Entry::H265 { sps, sets } => self.visual(out, b"hvc1", |out| hvcc(out, sps, sets)),
+            Entry::H264 { sps, sets } => self.visual(out, b"avc1", |out| {
+                atom(out, b"avcC", |out| avc_configuration(out, sps, sets));
+            }),
+            Entry::H265 { sps, sets } => self.visual(out, b"hvc1", |out| {
+                atom(out, b"hvcC", |out| hevc_configuration(out, sps, sets));
+            }),
             Entry::Aac(config) => {
                 // Zero says that the frames know; players want a number here all the same.
                 let channels = if config.channels == 0 { 2 } else { u16::from(config.channels) };
@@ -139,39 +156,35 @@ fn of_kind(sets: &[Bytes], kind: u8, of: fn(&[u8]) -> u8) -> Vec<&Bytes> {
 }
 
 /// ISO/IEC 14496-15, 5.3.3.1.
-fn avcc(out: &mut Vec<u8>, sps: &h264::Sps, sets: &[Bytes]) {
-    atom(out, b"avcC", |out| {
-        out.extend([1, sps.profile, sps.constraints, sps.level, 0xFF]); // lengths of 4 bytes
-        for (kind, reserved) in [(h264::SPS, 0xE0), (h264::PPS, 0)] {
-            let of_kind = of_kind(sets, kind, h264::nal_type);
-            out.push(reserved | of_kind.len() as u8); // ParameterSets keeps 16 at most
-            of_kind.iter().for_each(|set| with_len(out, set));
-        }
-        if !matches!(sps.profile, 66 | 77 | 88) {
-            let depths = [0xF8 | sps.bit_depth_luma, 0xF8 | sps.bit_depth_chroma];
-            out.extend([0xFC | sps.chroma_format, depths[0], depths[1], 0]);
-        }
-    });
+fn avc_configuration(out: &mut Vec<u8>, sps: &h264::Sps, sets: &[Bytes]) {
+    out.extend([1, sps.profile, sps.constraints, sps.level, 0xFF]); // lengths of 4 bytes
+    for (kind, reserved) in [(h264::SPS, 0xE0), (h264::PPS, 0)] {
+        let of_kind = of_kind(sets, kind, h264::nal_type);
+        out.push(reserved | of_kind.len() as u8); // ParameterSets keeps 16 at most
+        of_kind.iter().for_each(|set| with_len(out, set));
+    }
+    if !matches!(sps.profile, 66 | 77 | 88) {
+        let depths = [0xF8 | sps.bit_depth_luma, 0xF8 | sps.bit_depth_chroma];
+        out.extend([0xFC | sps.chroma_format, depths[0], depths[1], 0]);
+    }
 }
 
 /// ISO/IEC 14496-15, 8.3.3.1.
-fn hvcc(out: &mut Vec<u8>, sps: &h265::Sps, sets: &[Bytes]) {
-    atom(out, b"hvcC", |out| {
-        out.push(1);
-        out.extend(sps.general);
-        u16(out, 0xF000); // min_spatial_segmentation_idc: not known
-        out.push(0xFC); // parallelismType: not known
-        out.extend([0xFC | sps.chroma_format, 0xF8 | sps.bit_depth_luma, 0xF8 | sps.bit_depth_chroma]);
-        u16(out, 0); // avgFrameRate: not known
-        out.push(sps.sub_layers << 3 | u8::from(sps.nested) << 2 | 3); // lengths of 4 bytes
-        out.push(3);
-        for kind in [h265::VPS, h265::SPS, h265::PPS] {
-            let of_kind = of_kind(sets, kind, h265::nal_type);
-            out.push(0x80 | kind); // complete: there are none in the samples
-            u16(out, of_kind.len() as u16);
-            of_kind.iter().for_each(|set| with_len(out, set));
-        }
-    });
+fn hevc_configuration(out: &mut Vec<u8>, sps: &h265::Sps, sets: &[Bytes]) {
+    out.push(1);
+    out.extend(sps.general);
+    u16(out, 0xF000); // min_spatial_segmentation_idc: not known
+    out.push(0xFC); // parallelismType: not known
+    out.extend([0xFC | sps.chroma_format, 0xF8 | sps.bit_depth_luma, 0xF8 | sps.bit_depth_chroma]);
+    u16(out, 0); // avgFrameRate: not known
+    out.push(sps.sub_layers << 3 | u8::from(sps.nested) << 2 | 3); // lengths of 4 bytes
+    out.push(3);
+    for kind in [h265::VPS, h265::SPS, h265::PPS] {
+        let of_kind = of_kind(sets, kind, h265::nal_type);
+        out.push(0x80 | kind); // complete: there are none in the samples
+        u16(out, of_kind.len() as u16);
+        of_kind.iter().for_each(|set| with_len(out, set));
+    }
 }
 
 /// ISO/IEC 14496-14, 5.6.1, with the descriptors of 14496-1, 7.2.6.

@@ -103,7 +103,7 @@ impl<W: Write + Seek> File<W> {
                     self.write(&head)?;
                     self.write(&description)?;
                 }
-                Segment::Fragment { bytes, key, time } => {
+                Segment::Fragment { bytes, key, time, .. } => {
                     if key {
                         self.note(time);
                     }

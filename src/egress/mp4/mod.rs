@@ -26,7 +26,7 @@ pub use file::{File, Progress};
 
 use crate::media::codec::{ParameterSets, aac, h264, h265};
 use crate::media::unit::{AccessUnit, CLOCK, Codec};
-use entry::Entry;
+pub(super) use entry::Entry;
 use lane::Lane;
 use segment::{Description, Run};
 
@@ -45,7 +45,7 @@ const VIDEO: u32 = 1;
 const AUDIO: u32 = 2;
 
 /// Which sound is taken.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Copy, Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Sound {
     None,
     /// What browsers play out of MP4.
@@ -80,6 +80,8 @@ pub enum Segment {
         /// When its first picture, or its first sound where there are no pictures, is decoded, in units of its
         /// track.
         time: u64,
+        /// How long its track goes on in it.
+        span: Duration,
     },
 }
 
@@ -333,7 +335,8 @@ impl Muxer {
         let runs: SmallVec<[Run<'_>; 2]> = lanes().map(Lane::run).collect();
         let bytes = segment::fragment(sequence, &runs).into();
         let key = first.key && leader.id() == self.leading_track();
-        Some(Segment::Fragment { bytes, key, time: first.time })
+        let span = u64::try_from(leader.span()).unwrap_or(0).saturating_mul(1_000_000) / CLOCK as u64;
+        Some(Segment::Fragment { bytes, key, time: first.time, span: Duration::from_micros(span) })
     }
 
     /// The description of all tracks; for a file that is finished, with the durations.
@@ -353,7 +356,7 @@ impl Muxer {
 }
 
 /// The NAL units of a picture that belong into its sample; parameter sets if they are wanted there.
-fn parts(unit: &AccessUnit, with_sets: bool) -> SmallVec<[Bytes; 2]> {
+pub(super) fn parts(unit: &AccessUnit, with_sets: bool) -> SmallVec<[Bytes; 2]> {
     let belongs = |nal: &[u8]| match unit.codec {
         Codec::H264 => match h264::nal_type(nal) {
             h264::SPS | h264::PPS => with_sets,
