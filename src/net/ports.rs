@@ -113,6 +113,11 @@ impl Ports {
         Ports { pool: Arc::new(Mutex::new(Pool { range, quarantine, free, resting, in_use: 0 })) }
     }
 
+    /// How long a port rests.
+    pub fn quarantine(&self) -> Duration {
+        self.pool.lock().quarantine
+    }
+
     /// The next port, or `None` when all are in use or resting. Port 0 stands for the system's choice.
     pub fn take(&self) -> Option<Lease> {
         self.take_at(clock::now())

@@ -201,7 +201,10 @@ impl Streams {
         };
         let shard = task.news.shard.clone();
         let source = task.run(transport).await;
-        tokio::spawn(watch_the_end(source, key.device, terms.from, shard));
+        // No longer than the port rests anyway.
+        if self.ports.quarantine() >= BYE_WATCHED {
+            tokio::spawn(watch_the_end(source, key.device, terms.from, shard));
+        }
     }
 
     /// A voice that goes out.
