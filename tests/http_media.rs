@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::gateway::{CAMERA, CHANNEL, DOMAIN, Fleet, Gateway, PASSWORD, PLATFORM};
@@ -32,21 +31,7 @@ fn hls(query: &str) -> String {
 
 /// Takes so much of an FLV stream as comes in this time.
 async fn fetched(gateway: &Gateway, path: &str, time: Duration) -> Vec<u8> {
-    let response = gateway.request(Method::GET, path).send().await.unwrap();
-    assert_eq!(
-        (response.status().as_u16(), &response.headers()["content-type"]),
-        (200, &"video/x-flv".parse().unwrap())
-    );
-    let mut pieces = response.bytes_stream();
-    let mut bytes = Vec::new();
-    let all = async {
-        while let Some(piece) = pieces.next().await {
-            bytes.extend_from_slice(&piece.unwrap());
-        }
-    };
-    // A live stream has no end of its own: the clock ends it.
-    let _ = tokio::time::timeout(time, all).await;
-    bytes
+    gateway.fetch(path, "video/x-flv", time).await
 }
 
 /// A tag of FLV.

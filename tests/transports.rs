@@ -16,7 +16,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::film::Film;
@@ -167,20 +166,7 @@ async fn each_network_is_told_its_own_address() {
 
 /// Takes so much of a stream over HTTP as comes in this time, into a file.
 async fn fetched(gateway: &Gateway, path: &str, time: Duration, file: PathBuf) -> PathBuf {
-    let response = gateway.request(Method::GET, path).send().await.unwrap();
-    assert_eq!(
-        (response.status().as_u16(), &response.headers()["content-type"]),
-        (200, &"video/mp4".parse().unwrap())
-    );
-    let mut pieces = response.bytes_stream();
-    let mut bytes = Vec::new();
-    // It has no end of its own: the clock ends it.
-    let all = async {
-        while let Some(piece) = pieces.next().await {
-            bytes.extend_from_slice(&piece.unwrap());
-        }
-    };
-    let _ = tokio::time::timeout(time, all).await;
+    let bytes = gateway.fetch(path, "video/mp4", time).await;
     std::fs::write(&file, whole_boxes(&bytes)).unwrap();
     file
 }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -157,6 +159,25 @@ impl Gateway {
         assert!(answer.status.is_success(), "GET {path}: {}: {}", answer.status, answer.text);
         serde_json::from_str(&answer.text)
             .unwrap_or_else(|error| panic!("GET {path}: {error}: {}", answer.text))
+    }
+
+    /// What comes of a stream of this kind in this time, or until its end.
+    pub(crate) async fn fetch(&self, path: &str, kind: &str, time: Duration) -> Vec<u8> {
+        let response = self.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (200, &kind.parse().unwrap())
+        );
+        let mut pieces = response.bytes_stream();
+        let mut bytes = Vec::new();
+        // A live stream has no end of its own: the clock ends it.
+        let all = async {
+            while let Some(piece) = pieces.next().await {
+                bytes.extend_from_slice(&piece.unwrap());
+            }
+        };
+        let _ = tokio::time::timeout(time, all).await;
+        bytes
     }
 
     /// A player's offer for the main stream of a channel.

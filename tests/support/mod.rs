@@ -16,6 +16,7 @@ pub(crate) mod probe;
 pub(crate) mod sip;
 pub(crate) mod tls;
 pub(crate) mod wild;
+pub(crate) mod wire;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};

@@ -4,39 +4,26 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::Method;
 use rtc::media_stream::MediaStreamTrack;
-use rtc::peer_connection::configuration::media_engine::MediaEngine;
-use rtc::peer_connection::event::RTCPeerConnectionEvent;
-use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
-use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::state::RTCPeerConnectionState;
-use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
-use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
-use rtc::rtp::header::Header;
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::rtp::Header;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
 };
-use rtc::sansio::Protocol;
-use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
-use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::gateway::{Answer, Gateway, answer};
 use super::until;
+use super::wire::{Wire, built};
 
-/// How long nothing may be due.
-const LONG: Duration = Duration::from_secs(60);
 /// Samples of a packet of sound, and its time.
 pub(crate) const SAMPLES: usize = 160;
 const PACKET: Duration = Duration::from_millis(20);
 /// The SSRC of what is said in WebRTC; devices are told another.
 const VOICE: u32 = 0x5EED;
-/// The type of a DTLS record with an alert: nothing else than close_notify is sent on a connection that works.
-const ALERT: u8 = 21;
-
 /// A picture's last packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Picture {
@@ -127,22 +114,9 @@ impl Peer {
         if answer.status != 201 {
             return Err(answer);
         }
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let local = socket.local_addr().unwrap();
-        let base_config = CandidateConfig {
-            network: "udp".to_owned(),
-            address: local.ip().to_string(),
-            port: local.port(),
-            component: 1,
-            ..Default::default()
-        };
-        let candidate =
-            CandidateHostConfig { base_config, ..Default::default() }.new_candidate_host().unwrap();
-        peer.add_local_candidate(RTCIceCandidate::from(&candidate).to_json().unwrap()).unwrap();
-        let sdp = RTCSessionDescription::answer(answer.text.clone()).unwrap();
-        peer.set_remote_description(Instant::now(), sdp).unwrap();
+        let wire = Wire::join(peer, &answer.text).await;
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let task = tokio::spawn(run(peer, socket, voice, Arc::clone(&seen)));
+        let task = tokio::spawn(run(wire, voice, Arc::clone(&seen)));
         Ok(Peer { seen, task, location: answer.header("location").to_owned(), sdp: answer.text })
     }
 
@@ -196,12 +170,6 @@ pub(crate) fn said(number: u64) -> u8 {
 /// Which sender, and the payload type that it sends with.
 type Voice = (rtc::rtp_transceiver::RTCRtpSenderId, u8);
 
-fn built() -> RTCPeerConnection {
-    let mut media = MediaEngine::default();
-    media.register_default_codecs().unwrap();
-    RTCPeerConnectionBuilder::new().with_media_engine(media).build(Instant::now()).unwrap()
-}
-
 fn voice(codec: &str) -> MediaStreamTrack {
     let encoding = RTCRtpEncodingParameters {
         rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(VOICE), ..Default::default() },
@@ -239,27 +207,18 @@ fn only(offer: &str, payload_type: u8) -> String {
     lines.collect()
 }
 
-/// Carries datagrams between the socket and the peer until it is aborted.
-async fn run(mut peer: RTCPeerConnection, socket: UdpSocket, voice: Option<Voice>, seen: Arc<Mutex<Seen>>) {
-    let local_addr = socket.local_addr().unwrap();
-    let mut buffer = vec![0; 2000];
+/// Takes what arrives, and says what is to be said, until it is aborted.
+async fn run(mut wire: Wire, voice: Option<Voice>, seen: Arc<Mutex<Seen>>) {
     let mut tick = interval(PACKET);
     // What was not said in time is said later: a burst is no speech.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut spoken = 0_u64;
     loop {
-        while let Some(out) = peer.poll_write() {
-            // A gateway that was killed answers by ICMP.
-            let _ = socket.send_to(&out.message, out.transport.peer_addr).await;
-        }
-        while let Some(event) = peer.poll_event() {
-            if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
-                seen.lock().unwrap().connected |= state == RTCPeerConnectionState::Connected;
-            }
-        }
-        while let Some(TaggedRTCMessage { message, .. }) = peer.poll_read() {
-            if let RTCMessage::RtpPacket(_, packet) = message {
-                let mut seen = seen.lock().unwrap();
+        let packets = wire.carry().await;
+        {
+            let mut seen = seen.lock().unwrap();
+            (seen.connected, seen.closed) = (wire.connected, wire.closed);
+            for packet in packets {
                 match packet.header.payload_type {
                     0 | 8 => seen.audio += 1,
                     _ if packet.header.marker => seen.pictures.push(Picture {
@@ -271,20 +230,9 @@ async fn run(mut peer: RTCPeerConnection, socket: UdpSocket, voice: Option<Voice
                 }
             }
         }
-        let due = peer.poll_timeout().unwrap_or_else(|| Instant::now() + LONG);
-        let speaks = voice.is_some() && seen.lock().unwrap().connected;
+        let speaks = voice.is_some() && wire.connected;
         tokio::select! {
-            received = socket.recv_from(&mut buffer) => {
-                let Ok((size, peer_addr)) = received else { continue };
-                seen.lock().unwrap().closed |= buffer[0] == ALERT;
-                let transport =
-                    TransportContext { local_addr, peer_addr, ecn: None, transport_protocol: TransportProtocol::UDP };
-                let message = BytesMut::from(&buffer[..size]);
-                let _ = peer.handle_read(TaggedBytesMut { now: Instant::now(), transport, message });
-            }
-            () = sleep_until(due.into()) => {
-                let _ = peer.handle_timeout(Instant::now());
-            }
+            () = wire.wait() => {}
             _ = tick.tick(), if speaks => {
                 let Some((sender, payload_type)) = voice else { continue };
                 let header = Header {
@@ -297,7 +245,7 @@ async fn run(mut peer: RTCPeerConnection, socket: UdpSocket, voice: Option<Voice
                     ..Default::default()
                 };
                 let packet = rtc::rtp::Packet { header, payload: Bytes::from(vec![said(spoken); SAMPLES]) };
-                if let Some(mut sender) = peer.rtp_sender(sender) {
+                if let Some(mut sender) = wire.peer.rtp_sender(sender) {
                     sender.write_rtp(Instant::now(), packet).unwrap();
                     spoken += 1;
                 }

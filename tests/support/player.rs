@@ -1,28 +1,16 @@
 //! A WHEP player that is not a browser: `rtc` does ICE, DTLS and SRTP, and what arrives is looked at packet by packet.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::BytesMut;
-use rtc::peer_connection::configuration::media_engine::MediaEngine;
-use rtc::peer_connection::event::RTCPeerConnectionEvent;
-use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
-use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::state::RTCPeerConnectionState;
-use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
-use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::peer_connection::RTCPeerConnection;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
-use rtc::sansio::Protocol;
-use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
-use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
-use tokio::time::sleep_until;
 
 use super::gateway::{Answer, Gateway};
 use super::until;
+use super::wire::{Wire, built};
 
-/// How long nothing may be due.
-const LONG: Duration = Duration::from_secs(60);
 /// Types of NAL units (H.264, table 7-1) and of payloads that hold others (RFC 6184).
 const SLICE: u8 = 1;
 const IDR: u8 = 5;
@@ -30,9 +18,6 @@ const SPS: u8 = 7;
 const PPS: u8 = 8;
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
-/// The type of a DTLS record with an alert: nothing else than close_notify is sent on a connection that works.
-const ALERT: u8 = 21;
-
 /// What has arrived so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -113,22 +98,9 @@ impl Player {
         }
         assert_eq!(answer.header("content-type"), "application/sdp");
         assert_ne!(answer.header("etag"), "");
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let local = socket.local_addr().unwrap();
-        let base_config = CandidateConfig {
-            network: "udp".to_owned(),
-            address: local.ip().to_string(),
-            port: local.port(),
-            component: 1,
-            ..Default::default()
-        };
-        let candidate =
-            CandidateHostConfig { base_config, ..Default::default() }.new_candidate_host().unwrap();
-        peer.add_local_candidate(RTCIceCandidate::from(&candidate).to_json().unwrap()).unwrap();
-        let sdp = RTCSessionDescription::answer(answer.text.clone()).unwrap();
-        peer.set_remote_description(Instant::now(), sdp).unwrap();
+        let wire = Wire::join(peer, &answer.text).await;
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let task = tokio::spawn(run(peer, socket, Arc::clone(&seen)));
+        let task = tokio::spawn(run(wire, Arc::clone(&seen)));
         let user = answer.text.lines().find_map(|line| line.strip_prefix("a=ice-ufrag:")).unwrap().to_owned();
         Ok(Player { seen, task, location: answer.header("location").to_owned(), user })
     }
@@ -167,52 +139,28 @@ impl Drop for Player {
     }
 }
 
-fn peer() -> RTCPeerConnection {
-    let mut media = MediaEngine::default();
-    media.register_default_codecs().unwrap();
-    let mut peer = RTCPeerConnectionBuilder::new().with_media_engine(media).build(Instant::now()).unwrap();
+fn peer() -> Box<RTCPeerConnection> {
+    let mut peer = built();
     for kind in [RtpCodecKind::Video, RtpCodecKind::Audio] {
         peer.add_transceiver_from_kind(kind, None).unwrap();
     }
     peer
 }
 
-/// Carries datagrams between the socket and the peer until it is aborted.
-async fn run(mut peer: RTCPeerConnection, socket: UdpSocket, seen: Arc<Mutex<Seen>>) {
-    let local_addr = socket.local_addr().unwrap();
-    let mut buffer = vec![0; 2000];
+/// Takes what arrives until it is aborted.
+async fn run(mut wire: Wire, seen: Arc<Mutex<Seen>>) {
     loop {
-        while let Some(out) = peer.poll_write() {
-            // A gateway that was killed answers by ICMP.
-            let _ = socket.send_to(&out.message, out.transport.peer_addr).await;
-        }
-        while let Some(event) = peer.poll_event() {
-            if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
-                seen.lock().unwrap().connected |= state == RTCPeerConnectionState::Connected;
-            }
-        }
-        while let Some(TaggedRTCMessage { message, .. }) = peer.poll_read() {
-            if let RTCMessage::RtpPacket(_, packet) = message {
-                let mut seen = seen.lock().unwrap();
+        let packets = wire.carry().await;
+        {
+            let mut seen = seen.lock().unwrap();
+            (seen.connected, seen.closed) = (wire.connected, wire.closed);
+            for packet in packets {
                 match packet.header.payload_type {
                     0 | 8 => seen.audio += 1,
                     _ => seen.video(packet.header.sequence_number, packet.header.marker, &packet.payload),
                 }
             }
         }
-        let due = peer.poll_timeout().unwrap_or_else(|| Instant::now() + LONG);
-        tokio::select! {
-            received = socket.recv_from(&mut buffer) => {
-                let Ok((size, peer_addr)) = received else { continue };
-                seen.lock().unwrap().closed |= buffer[0] == ALERT;
-                let transport =
-                    TransportContext { local_addr, peer_addr, ecn: None, transport_protocol: TransportProtocol::UDP };
-                let message = BytesMut::from(&buffer[..size]);
-                let _ = peer.handle_read(TaggedBytesMut { now: Instant::now(), transport, message });
-            }
-            () = sleep_until(due.into()) => {
-                let _ = peer.handle_timeout(Instant::now());
-            }
-        }
+        wire.wait().await;
     }
 }
