@@ -9,6 +9,7 @@ use tokio::time::Sleep;
 
 use super::hub::{Membership, count_dropped};
 use super::path::Path;
+use super::transport::Dropped;
 use super::udp::Gather;
 use crate::net::clock;
 
@@ -41,7 +42,27 @@ impl Out {
         Self { gather: Gather::default(), connections: Vec::new(), sent }
     }
 
-    pub(super) fn connect(&mut self, number: u64, reply: mpsc::Sender<Bytes>) {
+    /// Hands over a datagram that came in and those that wait behind it.
+    pub(super) fn take(
+        &mut self,
+        first: Input,
+        inbox: &mut mpsc::Receiver<Input>,
+        mut handle: impl FnMut(Path, &[u8]) -> Result<(), Dropped>,
+    ) {
+        let mut next = Some(first);
+        for _ in 0..MAX_ROUND {
+            let Some(Input { path, data, reply }) = next else { return };
+            if let Some(reply) = reply {
+                self.connect(path.connection, reply);
+            }
+            if let Err(dropped) = handle(path, &data) {
+                count_dropped(dropped.as_str());
+            }
+            next = inbox.try_recv().ok();
+        }
+    }
+
+    fn connect(&mut self, number: u64, reply: mpsc::Sender<Bytes>) {
         if self.connections.iter().any(|(known, _)| *known == number) {
             return;
         }

@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Notify, mpsc};
 
 use super::feed::{Feed, Live};
-use super::hub::{Membership, count_dropped};
+use super::hub::Membership;
 use super::outlet::{Input, MAX_ROUND, NEVER, Out, set};
 use super::session::Session;
 use super::transport::Output;
@@ -40,7 +40,9 @@ impl Viewer {
             tokio::select! {
                 () = self.leave.notified() => self.session.close(clock::now()),
                 input = self.inbox.recv() => match input {
-                    Some(input) => self.take_inputs(&mut out, input),
+                    Some(input) => out.take(input, &mut self.inbox, |path, data| {
+                        self.session.handle_datagram(clock::now(), path, data)
+                    }),
                     None => self.session.close(clock::now()),
                 },
                 batch = self.feed.live.recv() => match batch {
@@ -53,20 +55,6 @@ impl Viewer {
                 },
                 () = alarm.as_mut() => self.session.handle_timeout(clock::now()),
             }
-        }
-    }
-
-    fn take_inputs(&mut self, out: &mut Out, first: Input) {
-        let mut next = Some(first);
-        for _ in 0..MAX_ROUND {
-            let Some(Input { path, data, reply }) = next else { return };
-            if let Some(reply) = reply {
-                out.connect(path.connection, reply);
-            }
-            if let Err(dropped) = self.session.handle_datagram(clock::now(), path, &data) {
-                count_dropped(dropped.as_str());
-            }
-            next = self.inbox.try_recv().ok();
         }
     }
 
