@@ -1,8 +1,8 @@
 // A device's own configuration: read, changed in a form, written back and compared.
 
-import { h, write } from "./dom.js";
-import { find, onLanguage, say, sayIn } from "./i18n.js";
-import { inOneLine } from "./problems.js";
+import { h } from "./dom.js";
+import { find, onLanguage, say } from "./i18n.js";
+import { outcome } from "./problems.js";
 
 /** A member's name as people read it. */
 function words(name) {
@@ -112,13 +112,7 @@ export class ConfigForm {
   }
 
   #say(problem, key = null, values = {}) {
-    const { message } = this.#parts;
-    message.hidden = problem === null && key === null;
-    message.classList.toggle("bad", problem !== null);
-    if (problem) {
-      delete message.dataset.say;
-      write(message, inOneLine(problem));
-    } else if (key) sayIn(message, key, values);
+    outcome(this.#parts.message, problem, key, values);
   }
 
   get #path() {

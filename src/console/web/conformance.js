@@ -1,9 +1,9 @@
 // What in a device's messages and media departs from the standard, and the test that looks for more.
 
-import { h, write } from "./dom.js";
+import { h } from "./dom.js";
 import { dateTime, number } from "./format.js";
-import { find, language, onLanguage, say, sayIn } from "./i18n.js";
-import { inOneLine } from "./problems.js";
+import { find, language, onLanguage, say } from "./i18n.js";
+import { outcome } from "./problems.js";
 
 export class Conformance {
   #api;
@@ -46,13 +46,7 @@ export class Conformance {
   }
 
   #say(problem, key = null) {
-    const { message } = this.#parts;
-    message.hidden = problem === null && key === null;
-    message.classList.toggle("bad", problem !== null);
-    if (problem) {
-      delete message.dataset.say;
-      write(message, inOneLine(problem));
-    } else if (key) sayIn(message, key);
+    outcome(this.#parts.message, problem, key);
   }
 
   #show() {

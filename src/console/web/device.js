@@ -6,7 +6,7 @@ import { Conformance } from "./conformance.js";
 import { h, icon, write } from "./dom.js";
 import { dateTime, number } from "./format.js";
 import { find, nameBy, onLanguage, say, sayIn } from "./i18n.js";
-import { inOneLine } from "./problems.js";
+import { inOneLine, outcome } from "./problems.js";
 
 const FACTS = [
   "id", "manufacturer", "model", "firmware", "user_agent", "edition", "charset", "transport", "media_transport", "profile", "address",
@@ -147,13 +147,7 @@ export class DevicePage {
   }
 
   #message(problem, key = null, values = {}) {
-    const { message } = this.#parts;
-    message.hidden = problem === null && key === null;
-    message.classList.toggle("bad", problem !== null);
-    if (problem) {
-      delete message.dataset.say;
-      write(message, inOneLine(problem));
-    } else if (key) sayIn(message, key, values);
+    outcome(this.#parts.message, problem, key, values);
   }
 
   /** Runs something with the device and says what came of it. */

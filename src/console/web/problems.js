@@ -1,6 +1,7 @@
 // What is said of a failure.
 
-import { find, language, say } from "./i18n.js";
+import { write } from "./dom.js";
+import { find, language, say, sayIn } from "./i18n.js";
 
 /**
  * The words for a failure: the known ones by code, else what the gateway said. The gateway's hint is of
@@ -23,4 +24,14 @@ export function inOneLine(problem) {
   const { title, detail, hint } = explain(problem, {});
   const field = problem.field ? `${problem.field}: ` : "";
   return [title, detail && `${field}${detail}`, hint].filter(Boolean).join(" · ");
+}
+
+/** Says in a form's message what came of it: the failure, or the words of `key`; nothing hides it. */
+export function outcome(message, problem, key = null, values = {}) {
+  message.hidden = problem === null && key === null;
+  message.classList.toggle("bad", problem !== null);
+  if (problem) {
+    delete message.dataset.say;
+    write(message, inOneLine(problem));
+  } else if (key) sayIn(message, key, values);
 }
