@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::ask::{self, span};
+use super::ask;
 use super::devices::page;
 use super::extract::{Body, Segments};
-use super::playback::{Wanted, speed};
+use super::playback::{Asked, Wanted};
 use super::problem::Problem;
 use super::record::{Deed, Who};
 use super::{Api, Result};
@@ -48,14 +48,12 @@ pub(super) async fn start(
     who: Who,
     Body(wanted): Body<Wanted>,
 ) -> Result<impl IntoResponse> {
-    let Wanted { device, channel, start, end, speed: scale } = wanted;
-    let (from, to) = span(&api, &start, &end)?;
-    let scale = scale.map(speed).transpose()?;
-    let deed = Deed::new("download").at(device, channel).saying(format!("{start} to {end}"));
+    let (Asked { start, end, speed }, deed) = wanted.check(&api, "download")?;
+    let Wanted { device, channel, .. } = wanted;
     let report = who
         .does(&api, deed, async {
             ask::known(&api, &device, &channel)?;
-            Ok(api.node.download(device, channel, from, to, scale).await?)
+            Ok(api.node.download(device, channel, start, end, speed).await?)
         })
         .await?;
     let location = format!("/api/v1/downloads/{}", report.id);

@@ -13,8 +13,9 @@ use super::extract::{Body, Segments};
 use super::problem::Problem;
 use super::record::{Deed, Who};
 use super::{Api, Result};
-use crate::call::{CallId, Playback};
+use crate::call::{CallId, MAX_SCALE, Playback};
 use crate::gb::id::Id;
+use crate::gb::time::UnixMillis;
 use crate::node::PlaybackReport;
 
 /// A recording that is wanted.
@@ -28,15 +29,33 @@ pub(super) struct Wanted {
     pub(super) speed: Option<f64>,
 }
 
-/// Speeds that may be asked for: what a device accepts is its own affair. Backwards is negative.
-const SPEED: f64 = 64.0;
+/// The span and the speed of one, checked.
+pub(super) struct Asked {
+    pub(super) start: UnixMillis,
+    pub(super) end: UnixMillis,
+    pub(super) speed: Option<f64>,
+}
 
-/// A speed that could be one.
-pub(super) fn speed(speed: f64) -> Result<f64> {
-    if speed.is_finite() && speed != 0.0 && speed.abs() <= SPEED {
+impl Wanted {
+    /// What is asked for, and the deed of this name that it is.
+    pub(super) fn check(&self, api: &Api, deed: &'static str) -> Result<(Asked, Deed)> {
+        let (start, end) = span(api, &self.start, &self.end)?;
+        let speed = self.speed.map(speed).transpose()?;
+        let saying = format!("{} to {}", self.start, self.end);
+        let deed = Deed::new(deed).at(self.device, self.channel).saying(saying);
+        Ok((Asked { start, end, speed }, deed))
+    }
+}
+
+/// A speed that could be one: what a device accepts is its own affair. Backwards is negative.
+fn speed(speed: f64) -> Result<f64> {
+    if speed.is_finite() && speed != 0.0 && speed.abs() <= MAX_SCALE {
         Ok(speed)
     } else {
-        Err(Problem::bad_value("speed", format!("speed is {speed}, and not -{SPEED} to {SPEED}, without 0")))
+        Err(Problem::bad_value(
+            "speed",
+            format!("speed is {speed}, and not -{MAX_SCALE} to {MAX_SCALE}, without 0"),
+        ))
     }
 }
 
@@ -64,14 +83,12 @@ pub(super) async fn start(
     who: Who,
     Body(wanted): Body<Wanted>,
 ) -> Result<impl IntoResponse> {
-    let Wanted { device, channel, start, end, speed: scale } = wanted;
-    let (from, to) = span(&api, &start, &end)?;
-    let scale = scale.map(speed).transpose()?;
-    let deed = Deed::new("playback").at(device, channel).saying(format!("{start} to {end}"));
+    let (Asked { start, end, speed }, deed) = wanted.check(&api, "playback")?;
+    let Wanted { device, channel, .. } = wanted;
     let report = who
         .does(&api, deed, async {
             ask::known(&api, &device, &channel)?;
-            Ok(api.node.playback(device, channel, from, to, scale).await?)
+            Ok(api.node.playback(device, channel, start, end, speed).await?)
         })
         .await?;
     let location = format!("/api/v1/playbacks/{}", report.id);

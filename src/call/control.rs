@@ -23,7 +23,7 @@ const MAX_QUEUE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The greatest speed that is asked for.
-const MAX_SCALE: f64 = 64.0;
+pub const MAX_SCALE: f64 = 64.0;
 
 /// A playback and what is asked of it.
 pub(super) struct Player {

@@ -34,6 +34,7 @@ use crate::gb::time::Now;
 use crate::registry::Call as Record;
 use crate::sip::{Message, ServerKey, Tokens};
 
+pub use control::MAX_SCALE;
 use control::Player;
 use ending::End;
 pub use failure::{Failure, Reason};
